@@ -1,0 +1,80 @@
+// Package tooltest finds the real tools that tests use as oracles.
+//
+// Without a tool a test is skipped, with the package to install; where REQUIRE_TOOLS=1 it fails.
+package tooltest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Packages are the tools that tests use, with the Debian package that has each. `mage tools` installs them all.
+var Packages = map[string]string{
+	"cpio":               "cpio",
+	"depmod":             "kmod",
+	"docker-registry":    "docker-registry",
+	"fsck.fat":           "dosfstools",
+	"htpasswd":           "apache2-utils",
+	"isoinfo":            "genisoimage",
+	"iucode_tool":        "iucode-tool",
+	"mcopy":              "mtools",
+	"mdir":               "mtools",
+	"minfo":              "mtools",
+	"mkfs.vfat":          "dosfstools",
+	"mksquashfs":         "squashfs-tools",
+	"mtype":              "mtools",
+	"objcopy":            "binutils",
+	"objdump":            "binutils",
+	"openssl":            "openssl",
+	"qemu-img":           "qemu-utils",
+	"qemu-system-x86_64": "qemu-system-x86",
+	"sgdisk":             "gdisk",
+	"skopeo":             "skopeo",
+	"unsquashfs":         "squashfs-tools",
+	"xorriso":            "xorriso",
+	"xz":                 "xz-utils",
+	"zstd":               "zstd",
+}
+
+// Need returns the path of a tool, or ends the test.
+func Need(t testing.TB, tool string) string {
+	t.Helper()
+	pkg, known := Packages[tool]
+	if !known {
+		t.Fatalf("tooltest.Packages does not say which Debian package has %s", tool)
+	}
+	if path, err := exec.LookPath(tool); err == nil {
+		return path
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} { // not on every user's PATH
+		path := filepath.Join(dir, tool)
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	Missing(t, tool, pkg)
+	return ""
+}
+
+// Missing ends a test that lacks something of a Debian package: it skips, or fails where REQUIRE_TOOLS=1.
+func Missing(t testing.TB, what, pkg string) {
+	t.Helper()
+	if os.Getenv("REQUIRE_TOOLS") == "1" {
+		t.Fatalf("%s is missing and REQUIRE_TOOLS=1: install the Debian package %s (`go tool mage tools`)", what, pkg)
+	}
+	t.Skipf("%s is missing: install the Debian package %s (`go tool mage tools`)", what, pkg)
+}
+
+// Run runs a tool that Need found and returns what it printed, both streams. A failure ends the test.
+func Run(t testing.TB, tool string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(Need(t, tool), args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "MTOOLS_SKIP_CHECK=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", tool, args, err, out)
+	}
+	return string(out)
+}
