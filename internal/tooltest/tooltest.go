@@ -15,6 +15,7 @@ var Packages = map[string]string{
 	"cpio":               "cpio",
 	"depmod":             "kmod",
 	"docker-registry":    "docker-registry",
+	"dpkg-deb":           "dpkg",
 	"fsck.fat":           "dosfstools",
 	"htpasswd":           "apache2-utils",
 	"isoinfo":            "genisoimage",
