@@ -1,0 +1,345 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/talosmith/talosmith/pkg/store"
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// say is a step that writes its text behind its inputs', and counts how often it ran.
+func say(text string, ran *atomic.Int64, inputs ...*store.Step) *store.Step {
+	return &store.Step{Name: "say", Label: text, Params: text, Inputs: inputs,
+		Run: func(_ context.Context, out store.Output, in []tree.Blob) error {
+			ran.Add(1)
+			at := int64(0)
+			for _, b := range append(in, tree.String(text)) {
+				n, err := tree.CopyAt(out, at, b)
+				if err != nil {
+					return err
+				}
+				at += n
+			}
+			return nil
+		}}
+}
+
+func open(t *testing.T, o store.Options) *store.Store {
+	t.Helper()
+	if o.Workers == 0 {
+		o.Workers = 2
+	}
+	s, err := store.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func build(t *testing.T, s *store.Store, st *store.Step) string {
+	t.Helper()
+	b, err := s.Build(t.Context(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := tree.ReadAll(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func files(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			names = append(names, p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestStepsRunOnce(t *testing.T) {
+	dir := t.TempDir()
+	var a, b atomic.Int64
+	graph := func() *store.Step { return say("b", &b, say("a", &a), say("a", &a)) }
+	for range 2 {
+		s := open(t, store.Options{Dir: dir})
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if got := build(t, s, graph()); got != "aab" {
+					t.Errorf("got %q", got)
+				}
+			})
+		}
+		all.Wait()
+	}
+	if a.Load() != 1 || b.Load() != 1 {
+		t.Errorf("steps ran %d and %d times", a.Load(), b.Load())
+	}
+}
+
+func TestAnInputMadeAnewWithTheSameBytesCausesNoWork(t *testing.T) {
+	dir := t.TempDir()
+	var inner, outer atomic.Int64
+	for i := range 2 {
+		in := say("same", &inner)
+		in.Name = fmt.Sprint("made differently ", i)
+		build(t, open(t, store.Options{Dir: dir}), say("outer", &outer, in))
+	}
+	if inner.Load() != 2 || outer.Load() != 1 {
+		t.Errorf("the inputs ran %d times, what uses them %d times; want 2 and 1", inner.Load(), outer.Load())
+	}
+}
+
+func TestGivenContentIsOpenedOnlyWhenNeeded(t *testing.T) {
+	dir := t.TempDir()
+	var ran atomic.Int64
+	opened := 0
+	given := &store.Step{Given: store.Digest(strings.Repeat("ab", 32)), Open: func(context.Context) (tree.Blob, error) {
+		opened++
+		return tree.String("given "), nil
+	}}
+	for range 3 {
+		if got := build(t, open(t, store.Options{Dir: dir}), say("x", &ran, given)); got != "given x" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if opened != 1 || ran.Load() != 1 {
+		t.Errorf("opened %d times, ran %d times", opened, ran.Load())
+	}
+}
+
+func TestTransientContentGoesButStaysKnown(t *testing.T) {
+	dir := t.TempDir()
+	var big, small atomic.Int64
+	graph := func(last string) *store.Step {
+		in := say("big", &big)
+		in.Transient = true
+		return say(last, &small, in)
+	}
+	run := func(last string) {
+		s, err := store.Open(store.Options{Dir: dir, Workers: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		build(t, s, graph(last))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if left := files(t, filepath.Join(dir, "transient")); len(left) != 0 {
+			t.Errorf("left %q", left)
+		}
+	}
+	run("1")
+	run("1")
+	if big.Load() != 1 || small.Load() != 1 {
+		t.Errorf("ran %d and %d times", big.Load(), small.Load())
+	}
+	run("2")
+	if big.Load() != 2 || small.Load() != 2 {
+		t.Errorf("ran %d and %d times; what is gone is made again for who needs it", big.Load(), small.Load())
+	}
+}
+
+func TestTransientContentOutlivesAnotherUsersClose(t *testing.T) {
+	dir := t.TempDir()
+	var ran atomic.Int64
+	in := say("big", &ran)
+	in.Transient = true
+	first := open(t, store.Options{Dir: dir})
+	blob, err := first.Build(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := store.Open(store.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := tree.ReadAll(blob); err != nil || string(got) != "big" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestDamageIsMadeAgain(t *testing.T) {
+	for name, damage := range map[string]func(string) error{
+		"truncated": func(f string) error { return os.Truncate(f, 1) },
+		"removed":   os.Remove,
+		"emptied":   func(f string) error { return os.Truncate(f, 0) },
+	} {
+		for _, kind := range []string{"actions", "blobs"} {
+			dir := t.TempDir()
+			var ran atomic.Int64
+			build(t, open(t, store.Options{Dir: dir}), say("text", &ran))
+			for _, f := range files(t, filepath.Join(dir, kind)) {
+				if err := damage(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := build(t, open(t, store.Options{Dir: dir}), say("text", &ran)); got != "text" || ran.Load() != 2 {
+				t.Errorf("%s %s: got %q after %d runs", kind, name, got, ran.Load())
+			}
+		}
+	}
+}
+
+func TestVerifyNamesTheFirstDifference(t *testing.T) {
+	dir := t.TempDir()
+	n := 0
+	fickle := &store.Step{Name: "fickle", Label: "thing", Run: func(_ context.Context, out store.Output, _ []tree.Blob) error {
+		n++
+		_, err := out.WriteAt(fmt.Appendf(nil, "the same but %d", n), 0)
+		return err
+	}}
+	build(t, open(t, store.Options{Dir: dir}), fickle)
+	_, err := open(t, store.Options{Dir: dir, Verify: true}).Build(t.Context(), fickle)
+	if err == nil || !strings.Contains(err.Error(), "first at byte 13:") || !strings.Contains(err.Error(), "fickle thing") {
+		t.Errorf("error %v", err)
+	}
+
+	var ran atomic.Int64
+	build(t, open(t, store.Options{Dir: dir}), say("text", &ran))
+	for _, f := range files(t, filepath.Join(dir, "blobs")) {
+		if b, _ := os.ReadFile(f); string(b) == "text" {
+			if err := os.WriteFile(f, []byte("teXt"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	verifying := open(t, store.Options{Dir: dir, Verify: true})
+	_, err = verifying.Build(t.Context(), say("text", &ran))
+	if err == nil || !strings.Contains(err.Error(), "first at byte 2:") {
+		t.Errorf("a flipped byte in the store gave %v", err)
+	}
+}
+
+func TestFailuresLeaveNothing(t *testing.T) {
+	dir := t.TempDir()
+	failing := &store.Step{Name: "fail", Label: "it", Run: func(_ context.Context, out store.Output, _ []tree.Blob) error {
+		_, _ = out.WriteAt([]byte("half"), 0)
+		return errors.New("disk on fire")
+	}}
+	var ran atomic.Int64
+	_, err := open(t, store.Options{Dir: dir}).Build(t.Context(), say("x", &ran, failing))
+	if err == nil || err.Error() != "fail it: disk on fire" {
+		t.Errorf("error %v", err)
+	}
+	for _, kind := range []string{"actions", "blobs", "tmp"} {
+		if left := files(t, filepath.Join(dir, kind)); len(left) != 0 {
+			t.Errorf("left %q", left)
+		}
+	}
+}
+
+func TestCancelStopsWaitingAndRunning(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	started := make(chan struct{})
+	slow := &store.Step{Name: "slow", Run: func(ctx context.Context, _ store.Output, _ []tree.Blob) error {
+		close(started)
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	s := open(t, store.Options{Dir: t.TempDir()})
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			if _, err := s.Build(ctx, slow); !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	<-started
+	cancel()
+	all.Wait()
+}
+
+// TestKilledProcesses kills processes in the middle of their work, at random, and lets the last one finish.
+func TestKilledProcesses(t *testing.T) {
+	dir := t.TempDir()
+	run := func(kill time.Duration) error {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$", "-test.count=1")
+		cmd.Env = append(os.Environ(), "TALOSMITH_STORE_HELPER="+dir)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if kill > 0 {
+			time.AfterFunc(kill, func() { _ = cmd.Process.Kill() })
+		}
+		return cmd.Wait()
+	}
+	var all sync.WaitGroup
+	for i := range 6 {
+		all.Go(func() { _ = run(time.Duration(20+15*i) * time.Millisecond) })
+	}
+	all.Wait()
+	for range 2 {
+		all.Go(func() {
+			if err := run(0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	var ran atomic.Int64
+	open(t, store.Options{Dir: dir}) // sweeps
+	if left := files(t, filepath.Join(dir, "tmp")); len(left) != 0 {
+		t.Errorf("left %q", left)
+	}
+	if got := build(t, open(t, store.Options{Dir: dir}), slowSteps(&ran)); got != slowWant || ran.Load() != 0 {
+		t.Errorf("got %q, ran %d steps again", got, ran.Load())
+	}
+}
+
+const slowWant = "0123456789"
+
+func slowSteps(ran *atomic.Int64) *store.Step {
+	var st *store.Step
+	for i := range len(slowWant) {
+		var in []*store.Step
+		if st != nil {
+			in = append(in, st)
+		}
+		st = say(slowWant[i:i+1], ran, in...)
+		quick := st.Run
+		st.Run = func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			time.Sleep(5 * time.Millisecond)
+			return quick(ctx, out, in)
+		}
+	}
+	return st
+}
+
+func TestHelperProcess(t *testing.T) {
+	dir := os.Getenv("TALOSMITH_STORE_HELPER")
+	if dir == "" {
+		return // not called by TestKilledProcesses
+	}
+	var ran atomic.Int64
+	if got := build(t, open(t, store.Options{Dir: dir}), slowSteps(&ran)); got != slowWant {
+		t.Errorf("got %q", got)
+	}
+}
