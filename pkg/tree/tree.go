@@ -25,7 +25,7 @@ type Node struct {
 	// Mode has the type bits, the nine permission bits and fs.ModeSetuid, fs.ModeSetgid and fs.ModeSticky.
 	Mode     fs.FileMode
 	UID, GID uint32
-	ModTime  time.Time
+	ModTime  time.Time // the zero time stands for the Unix epoch, which New makes of it
 	// Link is a symbolic link's target, as it is written. For a regular file it names the path of an earlier node whose hard
 	// link this is; Content, Mode, owner, time and Xattrs are then the earlier node's, so that who has no hard links may ignore it.
 	Link string
@@ -67,6 +67,11 @@ var ErrInvalid = errors.New("invalid tree")
 // device bit without a device and a hard link that names no earlier regular file are errors.
 func New(nodes []Node) (*Tree, error) {
 	t := &Tree{nodes: slices.Clone(nodes)}
+	for i := range t.nodes {
+		if t.nodes[i].ModTime.IsZero() {
+			t.nodes[i].ModTime = time.Unix(0, 0)
+		}
+	}
 	have := make(map[string]fs.FileMode, len(nodes)+1)
 	for _, n := range nodes {
 		if !fs.ValidPath(n.Path) {
