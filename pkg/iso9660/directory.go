@@ -3,6 +3,7 @@ package iso9660
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -51,9 +52,26 @@ const (
 	flagMoreExtent = 0x80 // the file goes on with the next record
 )
 
+// all yields the directory and all below it, depth first.
+func (d *dir) all() iter.Seq[*dir] {
+	return func(yield func(*dir) bool) { d.walk(yield) }
+}
+
+func (d *dir) walk(yield func(*dir) bool) bool {
+	if !yield(d) {
+		return false
+	}
+	for _, e := range d.entries {
+		if e.dir != nil && !e.dir.walk(yield) {
+			return false
+		}
+	}
+	return true
+}
+
 // encode makes the directory's records and what they have no room for. Sizes do not depend on where anything lies, so a first
 // call tells how many blocks to take.
-func (d *dir) encode(s *set) (records, overrun []byte) {
+func (d *dir) encode(s *set, empty int64) (records, overrun []byte) {
 	own := d.place[s.index]
 	c := &continuation{start: uint32(own.block + own.records - s.base)}
 	w := recordWriter{set: s, continuation: c}
@@ -72,7 +90,7 @@ func (d *dir) encode(s *set) (records, overrun []byte) {
 		case e.file != nil:
 			w.file(e, fields)
 		default:
-			w.record(e.name.String(), e.node, 0, 0, 0, append(fields, sl(e.node.Link)...))
+			w.record(e.name.String(), e.node, empty-s.base, 0, 0, append(fields, sl(e.node.Link)...))
 		}
 	}
 	return fillBlock(w.buf), fillBlock(c.buf)
@@ -92,9 +110,6 @@ func (w *recordWriter) directory(id string, d *dir, fields [][]byte) {
 // file writes one record for each 4 GiB that a file has.
 func (w *recordWriter) file(e *entry, fields [][]byte) {
 	block, left := e.file.block-w.set.base, e.file.size
-	if left == 0 {
-		block = 0
-	}
 	for ; left > maxExtent; left -= maxExtent {
 		w.record(e.name.String(), e.node, block, maxExtent, flagMoreExtent, fields)
 		block += maxExtent / blockSize

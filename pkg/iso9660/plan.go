@@ -79,6 +79,7 @@ type planner struct {
 	dirs  []*dir // as in the path table
 	files map[string]*file
 	next  int64 // the next free block
+	empty int64 // a block of zeros, where everything lies that has no content
 	image Image
 }
 
@@ -116,6 +117,7 @@ func (p *planner) plan() (*Image, error) {
 			return nil, err
 		}
 	}
+	p.empty = p.take(blockSize)
 	p.layOutFiles()
 	if err := p.layOutAppended(); err != nil {
 		return nil, err
@@ -230,8 +232,8 @@ func checkNode(n tree.Node) error {
 
 // layOutDirs gives one set's directories and path tables their blocks.
 func (p *planner) layOutDirs(s *set) error {
-	for _, d := range p.dirs {
-		records, overrun := d.encode(s)
+	for d := range p.dirs[0].all() {
+		records, overrun := d.encode(s, p.empty)
 		if len(records) > maxExtent {
 			return fmt.Errorf("directory %q: its records take %d bytes, %d are the most", d.node.Path, len(records), int64(maxExtent))
 		}
@@ -244,8 +246,8 @@ func (p *planner) layOutDirs(s *set) error {
 
 // directories are a set's directories and path tables, one behind another.
 func (p *planner) directories(s *set) (b []byte) {
-	for _, d := range p.dirs {
-		records, overrun := d.encode(s)
+	for d := range p.dirs[0].all() {
+		records, overrun := d.encode(s, p.empty)
 		b = append(append(b, records...), overrun...)
 	}
 	b = append(b, fillBlock(pathTable(p.dirs, s, binary.LittleEndian))...)
@@ -258,8 +260,11 @@ func (p *planner) layOutFiles() {
 		p.files[catalog].block = p.take(blockSize)
 	}
 	for n := range p.tree.All() {
-		if p.stored(n) {
+		switch {
+		case p.stored(n):
 			p.files[n.Path].block = p.take(n.Size())
+		case n.Mode.IsRegular() && n.Size() == 0:
+			p.files[n.Path].block = p.empty
 		}
 	}
 }
