@@ -93,7 +93,7 @@ func entryNames(names []string) ([]entryName, error) {
 			continue
 		}
 		key := c.base[:min(len(c.base), 6)] + "." + c.ext
-		short := shortName{}
+		var short shortName
 		for {
 			next[key]++
 			if short = c.pack("~" + strconv.Itoa(next[key])); !used[short] {
