@@ -1,6 +1,7 @@
 package talos
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-
-	"bytes"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -157,8 +156,10 @@ func (c *Catalogue) Find(name string) (e Entry, alias string, ok bool) {
 	if e, ok = c.find(name); ok {
 		return e, "", true
 	}
-	if e, ok = c.find(renamed[name]); ok {
-		return e, name, true
+	for _, now := range renamed[name] {
+		if e, ok = c.find(now); ok {
+			return e, name, true
+		}
 	}
 	return Entry{}, "", false
 }
@@ -186,24 +187,19 @@ func (c *Catalogue) Nearest(name string, n int) []string {
 	return nearest
 }
 
-// Renamed returns the present name of an extension that had another one, in one step.
-func Renamed(name string) (string, bool) {
-	now, ok := renamed[name]
-	return now, ok
-}
-
-// renamed are the extensions that had other names, tried where a catalogue hasn't the name asked for.
-// Source: github.com/siderolabs/image-factory, internal/artifacts (the Factory's aliases).
-var renamed = map[string]string{
-	"siderolabs/v4l-uvc":                        "siderolabs/v4l-uvc-drivers",
-	"siderolabs/usb-modem":                      "siderolabs/usb-modem-drivers",
-	"siderolabs/gasket":                         "siderolabs/gasket-driver",
-	"siderolabs/talos-vmtoolsd":                 "siderolabs/vmtoolsd-guest-agent",
-	"siderolabs/xe-guest-utilities":             "siderolabs/xen-guest-agent",
-	"siderolabs/nvidia-container-toolkit":       "siderolabs/nvidia-container-toolkit-lts",
-	"siderolabs/nvidia-open-gpu-kernel-modules": "siderolabs/nvidia-open-gpu-kernel-modules-lts",
-	"siderolabs/nonfree-kmod-nvidia":            "siderolabs/nonfree-kmod-nvidia-lts",
-	"siderolabs/nvidia-fabricmanager":           "siderolabs/nvidia-fabric-manager-lts",
-	"siderolabs/i915-ucode":                     "siderolabs/i915",
-	"siderolabs/amdgpu-firmware":                "siderolabs/amdgpu",
+// renamed are the extensions that had other names, tried where a catalogue hasn't the name asked for, one step only.
+// Source: github.com/siderolabs/image-factory, internal/profile/profile.go. Its name for the fabric manager is in no catalogue since
+// the extension is called nvidia-fabricmanager-lts, so that comes second.
+var renamed = map[string][]string{
+	"siderolabs/v4l-uvc":                        {"siderolabs/v4l-uvc-drivers"},
+	"siderolabs/usb-modem":                      {"siderolabs/usb-modem-drivers"},
+	"siderolabs/gasket":                         {"siderolabs/gasket-driver"},
+	"siderolabs/talos-vmtoolsd":                 {"siderolabs/vmtoolsd-guest-agent"},
+	"siderolabs/xe-guest-utilities":             {"siderolabs/xen-guest-agent"},
+	"siderolabs/nvidia-container-toolkit":       {"siderolabs/nvidia-container-toolkit-lts"},
+	"siderolabs/nvidia-open-gpu-kernel-modules": {"siderolabs/nvidia-open-gpu-kernel-modules-lts"},
+	"siderolabs/nonfree-kmod-nvidia":            {"siderolabs/nonfree-kmod-nvidia-lts"},
+	"siderolabs/nvidia-fabricmanager":           {"siderolabs/nvidia-fabric-manager-lts", "siderolabs/nvidia-fabricmanager-lts"},
+	"siderolabs/i915-ucode":                     {"siderolabs/i915"},
+	"siderolabs/amdgpu-firmware":                {"siderolabs/amdgpu"},
 }

@@ -19,7 +19,8 @@ func sample(t testing.TB) *Catalogue {
 	digests := "# the catalogue of v1.13.9\n\n" +
 		"  ghcr.io/siderolabs/i915:20260309-v1.13.9@" + digestB + "  \r\n" +
 		"ghcr.io/siderolabs/gvisor:20260101.0@" + digestA + "\n" +
-		"registry.corp:5000/siderolabs/iscsi-tools:v0.2.0@" + digestA
+		"registry.corp:5000/siderolabs/iscsi-tools:v0.2.0@" + digestA + "\n" +
+		"ghcr.io/siderolabs/nvidia-fabricmanager-lts:580.1@" + digestB
 	descriptions := "ghcr.io/siderolabs/gvisor:20260101.0@" + digestA + ":\n" +
 		"  author: Sidero Labs\n  more: [ignored]\n  description: |\n    [core] a sandbox\n    with two lines\n" +
 		"ghcr.io/siderolabs/i915:20260309-v1.13.9@" + digestB + ":\n" +
@@ -38,6 +39,7 @@ func TestCatalogue(t *testing.T) {
 		{"siderolabs/gvisor", "20260101.0", digestA, "Sidero Labs", "[core] a sandbox\nwith two lines\n", "core"},
 		{"siderolabs/i915", "20260309-v1.13.9", digestB, "e\uFFFDvil", "no tier", ""},
 		{Name: "siderolabs/iscsi-tools", Tag: "v0.2.0", Digest: digestA},
+		{Name: "siderolabs/nvidia-fabricmanager-lts", Tag: "580.1", Digest: digestB},
 	}
 	if d := cmp.Diff(want, c.All()); d != "" {
 		t.Error(d)
@@ -48,6 +50,7 @@ func TestCatalogue(t *testing.T) {
 	for _, tt := range []struct{ ask, name, alias string }{
 		{"siderolabs/gvisor", "siderolabs/gvisor", ""},
 		{"siderolabs/i915-ucode", "siderolabs/i915", "siderolabs/i915-ucode"},
+		{"siderolabs/nvidia-fabricmanager", "siderolabs/nvidia-fabricmanager-lts", "siderolabs/nvidia-fabricmanager"},
 		{"siderolabs/amdgpu-firmware", "", ""}, // its new name isn't there either
 		{"gvisor", "", ""},
 		{"", "", ""},
@@ -67,9 +70,6 @@ func TestCatalogue(t *testing.T) {
 	}
 	if got := c.Nearest("tailscale", 3); got != nil {
 		t.Errorf("nearest to what is far: %q", got)
-	}
-	if now, ok := Renamed("siderolabs/gasket"); !ok || now != "siderolabs/gasket-driver" {
-		t.Errorf("renamed: %q", now)
 	}
 }
 
