@@ -4,10 +4,14 @@
 package tooltest
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/talosmith/talosmith/internal/debian"
 )
 
 // Packages are the tools that tests use, with the Debian package that has each. `mage tools` installs them all.
@@ -83,4 +87,21 @@ func Run(t testing.TB, tool string, args ...string) string {
 		t.Fatalf("%s %q: %v\n%s", tool, args, err, out)
 	}
 	return string(out)
+}
+
+// Debian returns packages of a Debian suite, unpacked nowhere, from the cache that tests share with the demo.
+func Debian(t testing.TB, suite string, names ...string) []debian.Package {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages, err := debian.Fetch(context.Background(), debian.Options{Cache: filepath.Join(cache, "talosmith", "debian"), Suite: suite}, names...)
+	if errors.Is(err, debian.ErrNoApt) {
+		Missing(t, "apt-get", "apt")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packages
 }

@@ -1,0 +1,4 @@
+package uki
+
+// FindEmbedded is FindSplash for other content, which tests can make.
+var FindEmbedded = findEmbedded
