@@ -1,0 +1,291 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+var accept = strings.Join([]string{
+	string(types.OCIImageIndex), string(types.OCIManifestSchema1), string(types.DockerManifestList), string(types.DockerManifestSchema2),
+}, ", ")
+
+func (s *Sources) resolveImage(ctx context.Context, image, arch string) (*Artifact, error) {
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		return nil, fmt.Errorf("not a reference as REGISTRY/REPOSITORY:TAG or …@sha256:…: %w", err)
+	}
+	docs := remoteDocuments{s: s, repo: ref.Context()}
+	digest := ref.Identifier()
+	if _, byDigest := ref.(name.Digest); !byDigest {
+		raw, err := docs.get(ctx, "manifests", digest, "")
+		if err != nil {
+			return nil, err
+		}
+		digest = digestOf(raw)
+		if err := s.cacheDocument(digest, raw); err != nil {
+			return nil, err
+		}
+		docs.tagged = map[string][]byte{digest: raw}
+	}
+	if err := checkDigest(digest); err != nil {
+		return nil, err
+	}
+	a, err := artifact(ctx, docs, digest, arch, s.lim)
+	if err != nil {
+		return nil, err
+	}
+	repo := ref.Context()
+	a.Reference = dockerName(repo.RegistryStr()) + "/" + repo.RepositoryStr() + "@" + digest
+	return a, nil
+}
+
+// remoteDocuments are those of a registry's repository.
+type remoteDocuments struct {
+	s      *Sources
+	repo   name.Repository
+	tagged map[string][]byte
+}
+
+func (d remoteDocuments) document(ctx context.Context, kind, digest string) ([]byte, error) {
+	if raw, ok := d.tagged[digest]; ok {
+		return raw, nil
+	}
+	if raw := d.s.cachedDocument(digest); raw != nil {
+		return raw, nil
+	}
+	raw, err := d.get(ctx, kind, digest, digest)
+	if err != nil {
+		return nil, err
+	}
+	return raw, d.s.cacheDocument(digest, raw)
+}
+
+// get asks one endpoint after another for a document by tag or digest.
+func (d remoteDocuments) get(ctx context.Context, kind, id, digest string) (raw []byte, err error) {
+	err = d.s.each(ctx, d.repo, func(ep endpoint) error {
+		raw, err = d.s.getFrom(ctx, ep, kind, id, digest)
+		return err
+	})
+	return raw, err
+}
+
+// each tries the endpoints of a repository until one succeeds. If none does, all that went wrong is told.
+func (s *Sources) each(ctx context.Context, repo name.Repository, try func(endpoint) error) error {
+	eps, err := s.endpoints(repo)
+	if err != nil {
+		return err
+	}
+	var all []error
+	for i, ep := range eps {
+		err := try(ep)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err = explain(ep, err)
+		all = append(all, err)
+		if i < len(eps)-1 {
+			s.log.WarnContext(ctx, "registry: the next one is asked", "repository", repo.RepositoryStr(), "next", eps[i+1].String(), "because", err)
+		}
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return fmt.Errorf("none of %d places has it:\n%w", len(all), errors.Join(all...))
+}
+
+func (s *Sources) getFrom(ctx context.Context, ep endpoint, kind, id, digest string) (raw []byte, err error) {
+	for n := 1; ; n++ {
+		raw, err = s.getOnce(ctx, ep, kind, id)
+		if err == nil || n == attempts || !passing(err) || ctx.Err() != nil {
+			break
+		}
+		if err := s.wait(ctx, backoff(n)); err != nil {
+			return nil, err
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if got := digestOf(raw); digest != "" && got != digest {
+		return nil, fmt.Errorf("%w: got %s, want %s", ErrDigest, got, digest)
+	}
+	return raw, nil
+}
+
+func (s *Sources) getOnce(ctx context.Context, ep endpoint, kind, id string) (_ []byte, err error) {
+	resp, err := s.request(ctx, ep, kind, id, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	return readAll(resp.Body, kind+"/"+id)
+}
+
+// request asks an endpoint for a document or blob, from a byte on.
+func (s *Sources) request(ctx context.Context, ep endpoint, kind, id string, from int64) (*http.Response, error) {
+	client, err := s.client(ctx, ep)
+	if err != nil {
+		return nil, err
+	}
+	u := url.URL{Scheme: ep.registry(s).Scheme(), Host: ep.repo.RegistryStr(), Path: "/v2/" + ep.repo.RepositoryStr() + "/" + kind + "/" + id}
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	req.Header.Set("Accept-Encoding", "identity") // digests are of the bytes as stored
+	if kind == "manifests" {
+		req.Header.Set("Accept", accept)
+	}
+	if from > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	dog := time.AfterFunc(s.stall, func() { cancel(errStalled) })
+	resp.Body = &watched{ctx: ctx, ReadCloser: resp.Body, dog: dog, patience: s.stall, cancel: cancel}
+	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable); err != nil {
+		return nil, errors.Join(err, resp.Body.Close())
+	}
+	return resp, nil
+}
+
+var errStalled = fmt.Errorf("no byte came for a while: %w", io.ErrUnexpectedEOF)
+
+// watched is a body that is given up when it brings nothing for a while.
+type watched struct {
+	io.ReadCloser
+	ctx      context.Context
+	dog      *time.Timer
+	patience time.Duration
+	cancel   context.CancelCauseFunc
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if n > 0 {
+		w.dog.Reset(w.patience)
+	}
+	if err != nil && err != io.EOF && context.Cause(w.ctx) == errStalled {
+		err = errStalled
+	}
+	return n, err
+}
+
+func (w *watched) Close() error {
+	w.dog.Stop()
+	w.cancel(nil)
+	return w.ReadCloser.Close()
+}
+
+// download gets a blob into the cache.
+func (s *Sources) download(ctx context.Context, repo name.Repository, digest string, size int64) error {
+	p, err := s.partial(ctx, digest, size)
+	if err != nil || p == nil {
+		return err
+	}
+	defer p.close()
+	return s.each(ctx, repo, func(ep endpoint) error { return s.downloadFrom(ctx, ep, p) })
+}
+
+// progress that makes up for a lost connection: fewer bytes count as a failed attempt.
+const worthwhile = 1 << 20
+
+// downloadFrom gets the rest of a blob from one endpoint. A cut connection is resumed. A wrong digest is final, unless bytes of an
+// earlier download, or of another endpoint, are among those counted: then once more from the first byte.
+func (s *Sources) downloadFrom(ctx context.Context, ep endpoint, p *partial) error {
+	p.mixed = p.n > 0
+	for failed := 0; ; {
+		if p.n == p.size {
+			mixed := p.mixed
+			err := p.commit()
+			if !mixed || !errors.Is(err, ErrDigest) {
+				return err
+			}
+			s.log.WarnContext(ctx, "download: the part from an earlier attempt was damaged; from the start again", "digest", p.digest)
+		}
+		before := p.n
+		err := s.stream(ctx, ep, p)
+		if err == nil {
+			continue
+		}
+		if !passing(err) || ctx.Err() != nil {
+			return err
+		}
+		if p.n-before >= worthwhile {
+			failed = 0
+		}
+		if failed++; failed == attempts {
+			return fmt.Errorf("blob %s ends after %d of %d bytes: %w", p.digest, p.n, p.size, err)
+		}
+		s.log.WarnContext(ctx, "download: resume", "from", ep.String(), "digest", p.digest, "done", p.n, "size", p.size, "because", err)
+		if err := s.wait(ctx, backoff(failed)); err != nil {
+			return err
+		}
+	}
+}
+
+// stream makes one request and appends what comes.
+func (s *Sources) stream(ctx context.Context, ep endpoint, p *partial) (err error) {
+	resp, err := s.request(ctx, ep, "blobs", p.digest, p.n)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	if resp.StatusCode != http.StatusPartialContent || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", p.n)) {
+		if err := p.reset(); err != nil { // ranges are not for every registry
+			return fmt.Errorf("write cache: %w", err)
+		}
+	}
+	switch {
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		return fmt.Errorf("the registry has no such range: %w", io.ErrUnexpectedEOF)
+	case resp.StatusCode == http.StatusPartialContent && p.n == 0 && !strings.HasPrefix(resp.Header.Get("Content-Range"), "bytes 0-"):
+		return fmt.Errorf("the registry sent a range that was not asked for (%q): %w", resp.Header.Get("Content-Range"), io.ErrUnexpectedEOF)
+	case resp.ContentLength >= 0 && resp.ContentLength != p.size-p.n:
+		return fmt.Errorf("blob %s: the registry would send %d bytes more after %d, the manifest says %d in all: %w",
+			p.digest, resp.ContentLength, p.n, p.size, ErrDigest)
+	}
+	body := &reporting{r: resp.Body, s: s, p: p, image: ep.repo.Name()}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{p}, io.LimitReader(body, p.size-p.n), make([]byte, 256<<10)); err != nil {
+		return err
+	}
+	if p.n < p.size {
+		return fmt.Errorf("the connection was closed early: %w", io.ErrUnexpectedEOF)
+	}
+	if n, _ := resp.Body.Read(make([]byte, 1)); n > 0 {
+		return errors.Join(fmt.Errorf("blob %s: the registry sends more than the %d bytes that the manifest says: %w", p.digest, p.size, ErrDigest), p.reset())
+	}
+	return nil
+}
+
+// reporting tells how far a download is.
+type reporting struct {
+	r     io.Reader
+	s     *Sources
+	p     *partial
+	image string
+}
+
+func (r *reporting) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	r.s.progress(Event{Image: r.image, Digest: r.p.digest, Done: r.p.n + int64(n), Total: r.p.size})
+	return n, err
+}
