@@ -3,7 +3,6 @@ package iso9660
 import (
 	"bytes"
 	"encoding/binary"
-	"iter"
 
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -31,8 +30,10 @@ type entry struct {
 
 // file is content that lies somewhere in the image; hard links share it.
 type file struct {
-	block int64
-	size  int64
+	path    string // its first name
+	content tree.Blob
+	block   int64
+	stored  bool // in the tree's area
 }
 
 // set is one of the two descriptions of the tree. The blocks in here count from the image's start, those on disk from base.
@@ -51,23 +52,6 @@ const (
 	flagDir        = 0x02
 	flagMoreExtent = 0x80 // the file goes on with the next record
 )
-
-// all yields the directory and all below it, depth first.
-func (d *dir) all() iter.Seq[*dir] {
-	return func(yield func(*dir) bool) { d.walk(yield) }
-}
-
-func (d *dir) walk(yield func(*dir) bool) bool {
-	if !yield(d) {
-		return false
-	}
-	for _, e := range d.entries {
-		if e.dir != nil && !e.dir.walk(yield) {
-			return false
-		}
-	}
-	return true
-}
 
 // encode makes the directory's records and what they have no room for. Sizes do not depend on where anything lies, so a first
 // call tells how many blocks to take.
@@ -109,7 +93,7 @@ func (w *recordWriter) directory(id string, d *dir, fields [][]byte) {
 
 // file writes one record for each 4 GiB that a file has.
 func (w *recordWriter) file(e *entry, fields [][]byte) {
-	block, left := e.file.block-w.set.base, e.file.size
+	block, left := e.file.block-w.set.base, e.file.content.Size()
 	for ; left > maxExtent; left -= maxExtent {
 		w.record(e.name.String(), e.node, block, maxExtent, flagMoreExtent, fields)
 		block += maxExtent / blockSize

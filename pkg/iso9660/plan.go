@@ -76,10 +76,12 @@ func (im *Image) Write(w io.WriterAt) error {
 type planner struct {
 	tree  *tree.Tree
 	o     Options
-	dirs  []*dir // as in the path table
 	files map[string]*file
-	next  int64 // the next free block
-	empty int64 // a block of zeros, where everything lies that has no content
+	dirs  []*dir  // breadth first, as in the path table
+	deep  []*dir  // depth first, as they are stored
+	store []*file // depth first, as they are stored
+	next  int64   // the next free block
+	empty int64   // a block of zeros, where everything lies that has no content
 	image Image
 }
 
@@ -104,6 +106,7 @@ func (p *planner) plan() (*Image, error) {
 	if err := p.collect(); err != nil {
 		return nil, err
 	}
+	p.sort()
 	sets := []*set{{descriptors: p.take(2 * blockSize), boot: len(p.o.Boot) > 0}}
 	if sets[0].boot {
 		p.next++
@@ -117,7 +120,6 @@ func (p *planner) plan() (*Image, error) {
 			return nil, err
 		}
 	}
-	p.empty = p.take(blockSize)
 	p.layOutFiles()
 	if err := p.layOutAppended(); err != nil {
 		return nil, err
@@ -201,7 +203,7 @@ func (p *planner) file(n tree.Node) *file {
 		path = n.Link
 	}
 	if p.files[path] == nil {
-		p.files[path] = &file{size: n.Size()}
+		p.files[path] = &file{path: path, content: n.Content}
 	}
 	p.files[n.Path] = p.files[path]
 	return p.files[path]
@@ -232,7 +234,7 @@ func checkNode(n tree.Node) error {
 
 // layOutDirs gives one set's directories and path tables their blocks.
 func (p *planner) layOutDirs(s *set) error {
-	for d := range p.dirs[0].all() {
+	for _, d := range p.deep {
 		records, overrun := d.encode(s, p.empty)
 		if len(records) > maxExtent {
 			return fmt.Errorf("directory %q: its records take %d bytes, %d are the most", d.node.Path, len(records), int64(maxExtent))
@@ -246,7 +248,7 @@ func (p *planner) layOutDirs(s *set) error {
 
 // directories are a set's directories and path tables, one behind another.
 func (p *planner) directories(s *set) (b []byte) {
-	for d := range p.dirs[0].all() {
+	for _, d := range p.deep {
 		records, overrun := d.encode(s, p.empty)
 		b = append(append(b, records...), overrun...)
 	}
@@ -254,25 +256,50 @@ func (p *planner) directories(s *set) (b []byte) {
 	return append(b, fillBlock(pathTable(p.dirs, s, binary.BigEndian))...)
 }
 
-// layOutFiles gives the boot catalog and the files that are stored in the tree their blocks.
-func (p *planner) layOutFiles() {
+// sort finds the order in which directories and files are stored: boot images first, then as they are found depth first.
+func (p *planner) sort() {
 	if len(p.o.Boot) > 0 {
-		p.files[catalog].block = p.take(blockSize)
+		p.files[catalog].stored = true // by itself, before the others
 	}
-	for n := range p.tree.All() {
-		switch {
-		case p.stored(n):
-			p.files[n.Path].block = p.take(n.Size())
-		case n.Mode.IsRegular() && n.Size() == 0:
-			p.files[n.Path].block = p.empty
+	for _, e := range p.o.Boot {
+		if e.Path != "" {
+			p.keep(p.files[e.Path])
+		}
+	}
+	p.descend(p.dirs[0])
+}
+
+func (p *planner) descend(d *dir) {
+	p.deep = append(p.deep, d)
+	for _, e := range d.entries {
+		if e.dir != nil {
+			p.descend(e.dir)
+		} else if e.file != nil {
+			p.keep(e.file)
 		}
 	}
 }
 
-// stored tells whether a node is a file whose content is part of the tree's area.
-func (p *planner) stored(n tree.Node) bool {
-	_, shared := p.o.Shared[n.Path]
-	return n.Mode.IsRegular() && !n.IsHardLink() && !shared && n.Size() > 0
+// keep lets a file be stored in the tree's area if it needs to be and is not yet.
+func (p *planner) keep(f *file) {
+	if _, shared := p.o.Shared[f.path]; !shared && !f.stored && f.content.Size() > 0 {
+		f.stored = true
+		p.store = append(p.store, f)
+	}
+}
+
+// layOutFiles gives files and the boot catalog their blocks; without content they have one in common.
+func (p *planner) layOutFiles() {
+	p.empty = p.take(blockSize)
+	for _, f := range p.files {
+		f.block = p.empty
+	}
+	if len(p.o.Boot) > 0 {
+		p.files[catalog].block = p.take(blockSize)
+	}
+	for _, f := range p.store {
+		f.block = p.take(f.content.Size())
+	}
 }
 
 // layOutAppended gives the partitions their blocks, and shared files theirs inside them.
@@ -335,7 +362,7 @@ func (p *planner) contents() error {
 		} else {
 			image.file = true
 			image.block = p.files[e.Path].block
-			image.sectors = e.loadSectors(p.files[e.Path].size)
+			image.sectors = e.loadSectors(p.files[e.Path].content.Size())
 			if e.BootInfoTable || e.GRUB2BootInfo {
 				patched[e.Path] = e
 			}
@@ -345,18 +372,15 @@ func (p *planner) contents() error {
 	if len(p.o.Boot) > 0 {
 		p.put(p.files[catalog].block, tree.Bytes(bootCatalog(p.image.boot)))
 	}
-	for n := range p.tree.All() {
-		if !p.stored(n) {
-			continue
-		}
-		content := n.Content
-		if e, ok := patched[n.Path]; ok {
+	for _, f := range p.store {
+		content := f.content
+		if e, ok := patched[f.path]; ok {
 			var err error
-			if content, err = e.patch(content, p.files[n.Path].block); err != nil {
+			if content, err = e.patch(content, f.block); err != nil {
 				return err
 			}
 		}
-		p.put(p.files[n.Path].block, content)
+		p.put(f.block, content)
 	}
 	p.image.offsets = make(map[string]int64, len(p.files))
 	for path, f := range p.files {
