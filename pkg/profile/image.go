@@ -1,0 +1,369 @@
+package profile
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/talosmith/talosmith/pkg/talos"
+)
+
+// maxImages bounds what matrices can make.
+const maxImages = 1000
+
+// instance is an image block for one combination of its matrix.
+type instance struct {
+	name   string
+	block  *block
+	matrix map[string]cty.Value
+	bases  []*instance
+	own    *node
+}
+
+// abstract images are only inherited from.
+func (i *instance) abstract() bool { return strings.HasPrefix(i.name, "_") }
+
+// images resolves image blocks.
+func (d *decoder) images(blocks []*block, t *Talos) []*Image {
+	var all []*instance
+	byName := map[string]*instance{}
+	for _, b := range blocks {
+		for _, i := range d.instances(b) {
+			if first := byName[i.name]; first != nil {
+				d.add(b.at, "Duplicate image", "There is an image %q already, at %s. Rename one of them.", i.name, place(first.block.at))
+				continue
+			}
+			byName[i.name] = i
+			all = append(all, i)
+		}
+	}
+	if len(all) > maxImages {
+		d.add(all[maxImages].block.at, "Too many images", "The profile makes %d images; at most %d are allowed. Make its matrices smaller.", len(all), maxImages)
+		return nil
+	}
+	for _, i := range all {
+		d.link(i, byName)
+	}
+	d.cycles(all)
+	var images []*Image
+	files := map[string]claim{}
+	for _, i := range all {
+		if img := d.image(i, t, files); img != nil {
+			images = append(images, img)
+		}
+	}
+	if len(images) == 0 && !slices.ContainsFunc(all, func(i *instance) bool { return !i.abstract() }) && !d.failed() {
+		at := hcl.Range{}
+		if len(blocks) > 0 {
+			at = blocks[0].at
+		} else {
+			at = t.Range
+		}
+		d.add(at, "No image", "The profile has no image that could be built. Add one: image \"metal\" { output \"iso\" {} }")
+	}
+	return images
+}
+
+// instances expands a block's matrix.
+func (d *decoder) instances(b *block) []*instance {
+	matrix, name := b.attributes["matrix"], b.attributes["name"]
+	if matrix == nil {
+		if name != nil {
+			d.add(name.name, "Attribute not allowed", "\"name\" goes with \"matrix\"; without one, the label is the image's name. Remove it.")
+		}
+		return []*instance{{name: b.label, block: b}}
+	}
+	if name == nil {
+		d.add(matrix.name, "Missing attribute", "An image with a matrix needs \"name\", which tells its images apart: name = \"%s-${…}\"", b.label)
+		return nil
+	}
+	var out []*instance
+	for _, values := range d.combinations(matrix) {
+		v, ok := d.setting(name, values)
+		if ok && v.of != nil {
+			out = append(out, &instance{name: v.of.(string), block: b, matrix: values})
+		}
+	}
+	return out
+}
+
+// combinations returns every combination of a matrix's lists, the last key changing fastest.
+func (d *decoder) combinations(s *setting) []map[string]cty.Value {
+	const summary = "Bad matrix"
+	v := d.value(s.expr, nil)
+	if !v.IsWhollyKnown() {
+		return nil
+	}
+	at := s.expr.Range()
+	if v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() || v.LengthInt() == 0 {
+		d.add(at, summary, "A matrix is an object of lists, not %s. Write { console = [\"ttyS0\", \"ttyS1\"] }.", describe(v))
+		return nil
+	}
+	all := []map[string]cty.Value{{}}
+	lists := v.AsValueMap()
+	ranges := itemRanges(s.expr)
+	for _, key := range sortedKeys(lists) {
+		at, ok := ranges[key]
+		if !ok {
+			at = s.expr.Range()
+		}
+		if !d.checkString(key, at, "matrix variable", nil, variableNameRule) {
+			return nil
+		}
+		values := lists[key]
+		if values.IsNull() || !values.CanIterateElements() || values.Type().IsObjectType() || values.Type().IsMapType() || values.LengthInt() == 0 {
+			d.add(at, summary, "The values of %q must be a list with at least one element, not %s.", key, describe(values))
+			return nil
+		}
+		if len(all)*values.LengthInt() > maxImages {
+			d.add(at, summary, "The matrix has more than %d combinations. Make it smaller.", maxImages)
+			return nil
+		}
+		var next []map[string]cty.Value
+		for _, combination := range all {
+			for it := values.ElementIterator(); it.Next(); {
+				_, element := it.Element()
+				more := maps.Clone(combination)
+				more[key] = element
+				next = append(next, more)
+			}
+		}
+		all = next
+	}
+	return all
+}
+
+// link finds the images that an image inherits.
+func (d *decoder) link(i *instance, byName map[string]*instance) {
+	i.own = d.node(i.block, i.matrix)
+	inherits, ok := i.own.values["inherits"].of.([]Text)
+	if !ok {
+		return
+	}
+	for _, t := range inherits {
+		base := byName[t.Value]
+		if base == nil {
+			known := slices.DeleteFunc(sortedKeys(byName), func(name string) bool { return name == i.name })
+			d.add(t.Range, "Unknown image", "There is no image %s to inherit. %s", quote(t.Value), didYouMean(t.Value, known))
+			continue
+		}
+		i.bases = append(i.bases, base)
+	}
+}
+
+// cycles reports circles of inheritance, each once, and cuts them.
+func (d *decoder) cycles(all []*instance) {
+	done := map[*instance]bool{}
+	var path []*instance
+	var visit func(i *instance)
+	visit = func(i *instance) {
+		path = append(path, i)
+		defer func() { path = path[:len(path)-1] }()
+		i.bases = slices.DeleteFunc(i.bases, func(base *instance) bool {
+			at := slices.Index(path, base)
+			if at >= 0 {
+				var chain []string
+				for _, link := range append(slices.Clone(path[at:]), base) {
+					chain = append(chain, fmt.Sprintf("%q", link.name))
+				}
+				d.add(i.own.values["inherits"].at, "Inheritance cycle", "An image can't inherit itself: %s. Remove one of these.", strings.Join(chain, " → "))
+				return true
+			}
+			if !done[base] {
+				visit(base)
+			}
+			return false
+		})
+		done[i] = true
+	}
+	for _, i := range all {
+		if !done[i] {
+			visit(i)
+		}
+	}
+}
+
+// resolved returns an image's node with everything that it inherits. Each base counts once, where it is first reached.
+func (i *instance) resolved() *node {
+	var order []*instance
+	seen := map[*instance]bool{}
+	var visit func(*instance)
+	visit = func(i *instance) {
+		if seen[i] {
+			return
+		}
+		seen[i] = true
+		for _, base := range i.bases {
+			visit(base)
+		}
+		order = append(order, i)
+	}
+	visit(i)
+	n := order[0].own
+	for _, next := range order[1:] {
+		n = next.own.inherit(n)
+	}
+	return n
+}
+
+// claim is an output that writes a file or has a tag.
+type claim struct {
+	image string
+	at    hcl.Range
+}
+
+// image makes an image of what was written and inherited; nil for one that is only inherited from.
+func (d *decoder) image(i *instance, t *Talos, claims map[string]claim) *Image {
+	if i.abstract() {
+		return nil
+	}
+	n := i.resolved()
+	img := &Image{Name: i.name, Label: i.block.label}
+	fill(img, n)
+	d.noRepeats(n, "architectures", "architecture", img.Architectures)
+	var names []string
+	for _, ref := range img.Extensions {
+		names = append(names, ref.Name)
+	}
+	d.noRepeats(n, "extensions", "extension", names)
+	for _, b := range n.blocks {
+		out := Output{Kind: talos.Kind(b.label)}
+		fill(&out, b)
+		if !slices.Contains(outputKinds(), b.label) {
+			continue // reported
+		}
+		d.tag(&out, img, t)
+		img.Outputs = append(img.Outputs, out)
+		d.claim(claims, img, out)
+	}
+	if len(n.blocks) == 0 {
+		d.add(i.block.at, "Image without outputs", "Nothing would be built of the image %q. Add an output: output \"iso\" {}", i.name)
+	}
+	d.facts(img, t)
+	return img
+}
+
+// noRepeats reports a value that a list has twice.
+func (d *decoder) noRepeats(n *node, attribute, what string, values []string) {
+	first := map[string]hcl.Range{}
+	for j, v := range values {
+		at := n.itemRange(attribute, j)
+		if before, ok := first[v]; ok {
+			d.add(at, "Repeated "+what, "The image has the %s %q already, from %s. Remove one.", what, v, place(before))
+			continue
+		}
+		first[v] = at
+	}
+}
+
+// itemRange is where an element of a list stands.
+func (n *node) itemRange(attribute string, i int) hcl.Range {
+	switch list := n.values[attribute].of.(type) {
+	case []Text:
+		return list[i].Range
+	case []ExtensionRef:
+		return list[i].Range
+	}
+	return n.at
+}
+
+// tag completes and checks an installer's tag.
+func (d *decoder) tag(o *Output, img *Image, t *Talos) {
+	if o.Kind != talos.KindInstaller {
+		return
+	}
+	if o.Tag == "" {
+		o.Tag = fmt.Sprintf("talosmith.local/installer:%s-%s", t.Version, img.Name)
+		return
+	}
+	for _, official := range []string{talos.Registry, t.Registry} {
+		if official != "" && strings.HasPrefix(o.Tag, official+"/") {
+			d.add(o.At("tag"), "Bad tag", "%s lies in %s, where Talos's own images come from: machines could not tell them apart. Use a repository of your own.", quote(o.Tag), official)
+			return
+		}
+	}
+}
+
+// claim reports files and tags that two outputs would write.
+func (d *decoder) claim(claims map[string]claim, img *Image, o Output) {
+	mine := claim{img.Name, o.Range}
+	for _, file := range img.FileNames(o) {
+		key := strings.ToLower(file) // file systems of macOS and Windows fold case
+		if other, taken := claims[key]; taken {
+			d.add(o.Range, "Same output file", "%s of the image %q would be written by the output at %s (image %q), too. Remove one, or rename an image.",
+				file, img.Name, place(other.at), other.image)
+			return
+		}
+		claims[key] = mine
+	}
+	if o.Kind == talos.KindInstaller {
+		if other, taken := claims["tag "+o.Tag]; taken {
+			d.add(o.At("tag"), "Same tag", "The installer of the image %q has the same tag, at %s: one would replace the other. Give each image its own.", other.image, place(other.at))
+			return
+		}
+		claims["tag "+o.Tag] = mine
+	}
+}
+
+// facts reports a platform that the Talos version doesn't have yet.
+func (d *decoder) facts(img *Image, t *Talos) {
+	if t.Version == (talos.Version{}) {
+		return
+	}
+	p, err := talos.FindPlatform(img.Platform)
+	if err == nil && t.Version.CompareCore(p.Since) < 0 {
+		d.add(img.At("platform"), "Unknown platform", "The platform %q came with Talos %s, but the profile's version is %s. Use a newer one.", p.Name, p.Since, t.Version)
+	}
+}
+
+var officialName = regexp.MustCompile(`^siderolabs/[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
+
+// decodeExtensionRefs makes a []ExtensionRef. Whether an official name exists, only the catalogue of the version can say.
+func decodeExtensionRefs(d *decoder, s *setting, v cty.Value) any {
+	texts, ok := d.strings(s, v)
+	refs := []ExtensionRef{}
+	for _, t := range texts {
+		if wrong := d.extensionRef(t, &refs); wrong != "" {
+			d.add(t.Range, "Unknown extension", "%s", wrong)
+			ok = false
+		}
+	}
+	if !ok {
+		return nil
+	}
+	return refs
+}
+
+func (d *decoder) extensionRef(t Text, refs *[]ExtensionRef) (wrong string) {
+	name, declared := strings.CutPrefix(t.Value, extensionPrefix)
+	known := sortedKeys(d.declared)
+	bare := regexp.MustCompile(`^[a-z0-9._-]+$`)
+	switch {
+	case declared:
+		e := d.declared[name]
+		if e == nil {
+			return fmt.Sprintf("The profile declares no extension %s. %s", quote(name), didYouMean(name, known))
+		}
+		*refs = append(*refs, ExtensionRef{name, e, t.Range})
+	case officialName.MatchString(t.Value):
+		*refs = append(*refs, ExtensionRef{t.Value, nil, t.Range})
+	case t.Value == "":
+		return "An extension's name can't be empty. Leave the element out; compact([…]) drops empty ones."
+	case d.declared[t.Value] != nil:
+		return fmt.Sprintf("%s has no host or namespace. Did you mean the declared extension, extension.%s, or the official one, \"siderolabs/%[2]s\"?", quote(t.Value), t.Value)
+	case bare.MatchString(t.Value):
+		return fmt.Sprintf("Official extensions are named with their namespace. Did you mean \"siderolabs/%s\"?", t.Value)
+	default:
+		_, rest, _ := strings.Cut(t.Value, "siderolabs/")
+		if short := regexp.MustCompile(`^[a-z0-9._-]+`).FindString(rest); short != "" {
+			return fmt.Sprintf("%s is an image. An official extension is named without host and version, which the catalogue of the Talos version gives: \"siderolabs/%s\".", quote(t.Value), short)
+		}
+		return fmt.Sprintf("%s is not the name of an official extension. Declare it: extension \"NAME\" { image = %[1]s }, and use extension.NAME here.", quote(t.Value))
+	}
+	return ""
+}

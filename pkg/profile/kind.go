@@ -1,0 +1,281 @@
+package profile
+
+import (
+	"math"
+	"math/big"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// kind is what an attribute takes.
+type kind struct {
+	name string   // as in "takes a string"
+	cty  cty.Type // what its values are converted to
+	json object   // its JSON Schema, for values that aren't templates
+	// decode makes the value of a field, or returns nil after it reported why not. Without it, the block evaluates the expression itself.
+	decode func(d *decoder, s *setting, v cty.Value) any
+	// fields of an object, or of each object in a list or map.
+	fields []objectField
+}
+
+type object = map[string]any
+
+var (
+	stringSchema = object{"type": "string"}
+	listSchema   = object{"type": "array", "items": stringSchema}
+)
+
+var (
+	text    = kind{name: "a string", cty: cty.String, json: stringSchema, decode: decodeText}
+	texts   = kind{name: "a list of strings", cty: cty.List(cty.String), json: listSchema, decode: decodeTexts}
+	boolean = kind{name: "true or false", cty: cty.Bool, json: object{"type": "boolean"},
+		decode: func(_ *decoder, _ *setting, v cty.Value) any { return v.True() }}
+	size = kind{name: `a size ("8GiB", "512MiB" or a number of bytes)`, cty: cty.String, decode: decodeSize,
+		json: object{"type": []string{"string", "integer"}, "pattern": `^[0-9]+(B|KiB|MiB|GiB|TiB)?$`}}
+
+	// Paths are relative to the profile.
+	hostFile      = kind{name: "the path of a file", cty: cty.String, json: stringSchema, decode: decodePath(isFile, false)}
+	hostArchive   = kind{name: "the path of a file", cty: cty.String, json: stringSchema, decode: decodePath(isFile, true)}
+	hostDirectory = kind{name: "the path of a directory", cty: cty.String, json: stringSchema, decode: decodePath(isDirectory, true)}
+
+	extensionRefs = kind{name: "a list of extensions", cty: cty.List(cty.String), json: listSchema, decode: decodeExtensionRefs}
+
+	// Expressions that their block evaluates itself.
+	expr           = kind{name: "a value", cty: cty.DynamicPseudoType, json: object{}}
+	typeConstraint = kind{name: "a type", json: stringSchema}
+)
+
+func decodeText(d *decoder, s *setting, v cty.Value) any {
+	if !d.checkString(v.AsString(), s.expr.Range(), s.row.title(), s.row.values, s.row.rule) {
+		return nil
+	}
+	return v.AsString()
+}
+
+func decodeTexts(d *decoder, s *setting, v cty.Value) any {
+	list, ok := d.strings(s, v)
+	for _, t := range list {
+		ok = d.checkString(t.Value, t.Range, s.row.title(), s.row.values, s.row.rule) && ok
+	}
+	if !ok {
+		return nil
+	}
+	return list
+}
+
+// strings returns the elements of a list; false if it had to report null ones.
+func (d *decoder) strings(s *setting, v cty.Value) ([]Text, bool) {
+	list, ok := []Text{}, true
+	ranges := s.ranges(v.LengthInt())
+	for i, element := range v.AsValueSlice() {
+		if element.IsNull() {
+			d.add(ranges[i], "Wrong type", "An element of %q is null. Leave it out; compact([…]) does so.", s.row.name)
+			ok = false
+			continue
+		}
+		list = append(list, Text{element.AsString(), ranges[i]})
+	}
+	return list, ok
+}
+
+// Limits of a disk: below, no Talos fits; above, no file system that we write does.
+const (
+	minSize  = 64 << 20
+	maxSize  = 16 << 40
+	sectorSz = 512
+)
+
+var (
+	sizePattern = regexp.MustCompile(`^([0-9]+) *(B|KiB|MiB|GiB|TiB|)$`)
+	sizeUnits   = map[string]int64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+	looseSize   = regexp.MustCompile(`(?i)^([0-9]+(?:\.[0-9]+)?) *([kmgt])(b|i|ib|)$`)
+)
+
+// decodeSize refuses "8GB" on purpose: half of all tools take it for 8×10⁹ bytes, the other half for 8×2³⁰.
+func decodeSize(d *decoder, s *setting, v cty.Value) any {
+	const summary = "Bad size"
+	written, at := v.AsString(), s.expr.Range()
+	m := sizePattern.FindStringSubmatch(written)
+	if m == nil {
+		d.add(at, summary, "%s is not a size. %s", quote(written), sizeRemedy(written))
+		return nil
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	unit := sizeUnits[m[2]]
+	switch {
+	case err != nil || n > maxSize/unit:
+		d.add(at, summary, "%s is more than a disk can have, 16TiB.", quote(written))
+		return nil
+	case n*unit < minSize:
+		d.add(at, summary, "%s is %d bytes, but no disk with Talos is smaller than 64MiB.", quote(written), n*unit)
+		return nil
+	case n*unit%sectorSz != 0:
+		d.add(at, summary, "%s is not a multiple of %d bytes, a disk's sector. Write %d.", quote(written), sectorSz, (n*unit/sectorSz+1)*sectorSz)
+		return nil
+	}
+	return n * unit
+}
+
+func sizeRemedy(written string) string {
+	m := looseSize.FindStringSubmatch(strings.TrimSpace(written))
+	if m == nil {
+		return `Write a whole number with a unit, such as "8GiB" or "512MiB", or the number of bytes.`
+	}
+	unit := strings.ToUpper(m[2]) + "iB"
+	if f, err := strconv.ParseFloat(m[1], 64); err == nil && f != math.Trunc(f) {
+		smaller := map[string]string{"TiB": "GiB", "GiB": "MiB", "MiB": "KiB", "KiB": "B"}[unit]
+		return "Write a whole number: \"" + strconv.FormatFloat(f*1024, 'f', 0, 64) + smaller + "\"."
+	}
+	decimal := map[string]int64{"KiB": 1e3, "MiB": 1e6, "GiB": 1e9, "TiB": 1e12}[unit]
+	if strings.EqualFold(m[3], "b") {
+		if n, ok := new(big.Int).SetString(m[1], 10); ok {
+			return "Write \"" + m[1] + unit + "\", or " + n.Mul(n, big.NewInt(decimal)).String() + " if powers of ten are meant."
+		}
+	}
+	return "Write \"" + m[1] + unit + "\"."
+}
+
+func isFile(st os.FileInfo) string {
+	switch {
+	case st.IsDir():
+		return "is a directory, not a file"
+	case !st.Mode().IsRegular():
+		return "is not a regular file"
+	}
+	return ""
+}
+
+func isDirectory(st os.FileInfo) string {
+	if !st.IsDir() {
+		return "is not a directory"
+	}
+	return ""
+}
+
+// decodePath joins a path with the profile's directory. Where patterns are allowed, one must match exactly one name.
+func decodePath(is func(os.FileInfo) string, patterns bool) func(*decoder, *setting, cty.Value) any {
+	return func(d *decoder, s *setting, v cty.Value) any {
+		name := v.AsString()
+		if wrong := d.path(name, is, patterns); wrong != "" {
+			d.add(s.expr.Range(), "Bad path", "%s", wrong)
+			return nil
+		}
+		name = d.join(name)
+		if patterns {
+			if found, err := filepath.Glob(name); err == nil && len(found) == 1 {
+				return found[0]
+			}
+		}
+		return name
+	}
+}
+
+// path says what is wrong with a path of the profile. If files need not exist, only how it is written is looked at.
+func (d *decoder) path(name string, is func(os.FileInfo) string, patterns bool) string {
+	full := d.join(name)
+	switch {
+	case name == "":
+		return "A path can't be empty."
+	case strings.Contains(name, "\x00") || len(name) > 4095:
+		return quote(name) + " is not a path that a system takes: at most 4095 bytes, no NUL."
+	case !d.mustExist:
+		return ""
+	}
+	if patterns && strings.ContainsAny(name, "*?[") {
+		found, err := filepath.Glob(full)
+		switch {
+		case err != nil:
+			return quote(name) + " is not a pattern: a \"[\" lacks its \"]\"."
+		case len(found) == 0:
+			return "Nothing matches " + quote(name) + " (" + filepath.ToSlash(full) + "). Paths are relative to the profile."
+		case len(found) > 1:
+			return strconv.Itoa(len(found)) + " names match " + quote(name) + ", such as " + list(found[:2], "and") + ". Make it match one."
+		}
+		full = found[0]
+	}
+	st, err := os.Stat(full)
+	switch {
+	case os.IsNotExist(err):
+		return "There is no " + filepath.ToSlash(full) + ". Paths are relative to the profile."
+	case err != nil:
+		return "Can't read " + filepath.ToSlash(full) + ": " + cause(err) + "."
+	}
+	if wrong := is(st); wrong != "" {
+		return filepath.ToSlash(full) + " " + wrong + "."
+	}
+	return ""
+}
+
+func (d *decoder) join(name string) string {
+	if filepath.IsAbs(name) {
+		return filepath.Clean(name)
+	}
+	return filepath.Join(d.dir, name)
+}
+
+// title is how a diagnostic's summary calls an attribute's value, or one of its values.
+func (a *attribute) title() string {
+	name := strings.ReplaceAll(a.name, "_", " ")
+	if name == "kernel args" {
+		return "kernel argument"
+	}
+	if a.kind.cty == cty.List(cty.String) {
+		return strings.TrimSuffix(name, "s")
+	}
+	return name
+}
+
+// objectField is a field of an object in an attribute's value.
+type objectField struct {
+	name     string
+	kind     kind
+	required bool
+	doc      string
+}
+
+// object checks the fields of an object and converts them; nil after it reported what is wrong.
+func (d *decoder) object(at hcl.Range, what string, fields []objectField, v cty.Value) map[string]cty.Value {
+	const summary = "Bad value"
+	if v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() {
+		d.add(at, summary, "%s is an object, not %s. Write { %s = … }.", title(what), describe(v), fields[0].name)
+		return nil
+	}
+	ok := true
+	out := map[string]cty.Value{}
+	given := v.AsValueMap()
+	for _, name := range sortedKeys(given) {
+		i := fieldIndex(fields, name)
+		if i < 0 {
+			d.add(at, "Unknown attribute", "%s has no %s. %s", title(what), quote(name), didYouMean(name, fieldNames(fields)))
+			ok = false
+			continue
+		}
+		if given[name].IsNull() {
+			continue
+		}
+		converted, err := convert.Convert(given[name], fields[i].kind.cty)
+		if err != nil {
+			d.add(at, "Wrong type", "%q of %s takes %s, not %s.", name, what, fields[i].kind.name, describe(given[name]))
+			ok = false
+			continue
+		}
+		out[name] = converted
+	}
+	for _, f := range fields {
+		if _, there := given[f.name]; f.required && !there {
+			d.add(at, "Missing attribute", "%s needs %q: %s", title(what), f.name, f.doc)
+			ok = false
+		}
+	}
+	if !ok {
+		return nil
+	}
+	return out
+}

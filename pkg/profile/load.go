@@ -1,0 +1,324 @@
+package profile
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/talosmith/talosmith/pkg/talos"
+)
+
+// Limits of what is read.
+const (
+	maxFile  = 1 << 20 // bytes of one file: a profile's, or one that file() reads
+	maxFiles = 100     // of a directory
+)
+
+// Options are what a profile can depend on beside its files.
+type Options struct {
+	// Env looks up environment variables, which override variables of the same name; nil for none.
+	Env func(string) (string, bool)
+}
+
+// Load reads a profile: a file (.hcl, or .json for HCL's JSON syntax), or a directory, of which all *.hcl and *.hcl.json count as one.
+// The profile is never nil; if the diagnostics have errors, only its Files are of use.
+func Load(name string, o Options) (*Profile, hcl.Diagnostics) {
+	var diags diagnostics
+	p := &Profile{Files: map[string]*hcl.File{}, Dir: filepath.Dir(name)}
+	names, isDir := diags.find(name)
+	if isDir {
+		p.Dir = name
+	}
+	var bodies []*hclsyntax.Body
+	for _, name := range names {
+		if body := diags.parse(p.Files, name); body != nil {
+			bodies = append(bodies, body)
+		}
+	}
+	if diags.failed() { // what comes after a syntax error is guesswork
+		return p, diags.sorted()
+	}
+	if o.Env == nil {
+		o.Env = func(string) (string, bool) { return "", false }
+	}
+	decode(p, bodies, o, &diags)
+	return p, diags.sorted()
+}
+
+func (d *diagnostics) failed() bool { return d.all.HasErrors() }
+
+// addAbsent reports something about a file that has no source to show.
+func (d *diagnostics) addAbsent(summary, detail string) {
+	d.all = append(d.all, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail})
+}
+
+// find returns the files of a profile.
+func (d *diagnostics) find(name string) (names []string, isDir bool) {
+	st, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		d.addAbsent("No profile", "There is no "+name+". `mage init` writes a first one; -profile=PATH names another file or a directory.")
+		return nil, false
+	case err != nil:
+		d.addAbsent("Unreadable file", "Can't read "+name+": "+cause(err)+".")
+		return nil, false
+	case !st.IsDir():
+		return []string{name}, false
+	}
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		d.addAbsent("Unreadable file", "Can't read the directory "+name+": "+cause(err)+".")
+		return nil, true
+	}
+	for _, e := range entries {
+		if isProfile(e.Name()) && !e.IsDir() {
+			names = append(names, filepath.Join(name, e.Name()))
+		}
+	}
+	switch {
+	case len(names) == 0:
+		d.addAbsent("No profile", "The directory "+name+" has no *.hcl or *.hcl.json file.")
+	case len(names) > maxFiles:
+		d.addAbsent("Too many files", "The directory "+name+" has more than 100 *.hcl files. Is it the right one?")
+		names = nil
+	}
+	return names, true
+}
+
+func isProfile(name string) bool {
+	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".hcl") || strings.HasSuffix(name, ".hcl.json"))
+}
+
+// parse reads a file and checks its syntax.
+func (d *diagnostics) parse(files map[string]*hcl.File, name string) *hclsyntax.Body {
+	source, err := readFile(name)
+	if err != nil {
+		d.addAbsent("Unreadable file", "Can't read "+name+": "+cause(err)+".")
+		return nil
+	}
+	files[name] = &hcl.File{Bytes: source}
+	tokens, _ := hclsyntax.LexConfig(source, name, hcl.InitialPos)
+	if at, deep := tooDeep(tokens); deep {
+		d.add(at, "Too deep", "The expression up to here is nested too deeply, or has too many parts without a comma or a new line between them.")
+		return nil
+	}
+	if filepath.Ext(name) == ".json" {
+		return d.parseJSON(files, source, name)
+	}
+	f, diags := hclsyntax.ParseConfig(source, name, hcl.InitialPos)
+	d.all = append(d.all, diags...)
+	files[name].Nav = f.Nav
+	return f.Body.(*hclsyntax.Body)
+}
+
+// readFile reads a regular file of bounded size.
+func readFile(name string) ([]byte, error) {
+	st, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case st.IsDir():
+		return nil, errors.New("it is a directory")
+	case !st.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = errors.New("it is larger than 1 MiB")
+	}
+	return b, err
+}
+
+// cause is an error without the operation and the path, which the sentence around it says.
+func cause(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return err.Error()
+}
+
+// decode fills a profile.
+func decode(p *Profile, bodies []*hclsyntax.Body, o Options, diags *diagnostics) {
+	e := &evaluator{diagnostics: diags, env: o.Env, meter: meter{left: budget}, names: map[string]*binding{}, extensions: map[string]*block{}}
+	e.functions = e.standardFunctions(p.Dir)
+	d := &decoder{evaluator: e, dir: p.Dir, declared: map[string]*Extension{}, mustExist: true}
+
+	whole := &hclsyntax.Body{}
+	for _, body := range bodies {
+		for _, a := range inOrder(body.Attributes) {
+			d.unknownAttribute(fileSpec, "", a)
+		}
+		whole.Blocks = append(whole.Blocks, body.Blocks...)
+	}
+	root := &block{spec: fileSpec, attributes: map[string]*setting{}}
+	if len(bodies) > 0 {
+		root.at = hcl.Range{Filename: bodies[0].SrcRange.Filename, Start: hcl.InitialPos, End: hcl.InitialPos}
+	}
+	d.body(root, whole)
+	blocks := map[string][]*block{}
+	for _, b := range root.blocks {
+		blocks[b.spec.name] = append(blocks[b.spec.name], b)
+	}
+
+	d.declareAll(blocks)
+	d.resolveAll()
+	for _, b := range blocks["variable"] {
+		d.validate(b)
+	}
+	d.talos(p, root, blocks["talos"])
+	d.registries(p, blocks["registry"])
+	p.Images = d.images(blocks["image"], &p.Talos)
+	d.sources(p, blocks["extension"])
+}
+
+// declareAll makes variables, locals and extensions known.
+func (d *decoder) declareAll(blocks map[string][]*block) {
+	for _, b := range blocks["variable"] {
+		d.declare("variable", b.label, b.at, func() cty.Value { return d.variable(b) })
+	}
+	for _, b := range blocks["locals"] {
+		for name, s := range b.attributes {
+			d.declare("local", "local."+name, s.name, func() cty.Value { return d.value(s.expr, nil) })
+		}
+	}
+	for _, b := range blocks["extension"] {
+		if first := d.extensions[b.label]; first != nil {
+			d.add(b.at, "Duplicate extension", "The extension %q is already declared at %s. Remove one or rename it.", b.label, place(first.at))
+			continue
+		}
+		d.extensions[b.label] = b
+		d.declared[b.label] = &Extension{Name: b.label, sources: map[string]*Source{}, Place: Place{Range: b.at}}
+	}
+}
+
+func (d *decoder) talos(p *Profile, root *block, blocks []*block) {
+	if len(blocks) == 0 {
+		d.add(root.at, "Missing block", "The profile does not say which Talos to build. Add: talos { version = \"v1.13.9\" }")
+		return
+	}
+	n := d.node(blocks[0], nil)
+	fill(&p.Talos, n)
+	written, ok := n.values["version"].of.(string)
+	if !ok {
+		return
+	}
+	at := p.Talos.At("version")
+	v, err := talos.ParseVersion(written)
+	if err != nil {
+		d.add(at, "Bad Talos version", "%s is not a version. Write it like \"v1.13.9\".", quote(written))
+		return
+	}
+	p.Talos.Version = v
+	switch err := v.Known(); {
+	case err == nil:
+	case errors.Is(err, talos.ErrVersionUnknown) && p.Talos.AllowUnknown:
+		d.warn(at, "Unknown Talos version", "Talos %s is newer than the newest version known here; it is built by the newest rules, which may not be its own.", v)
+	default:
+		d.add(at, "Unknown Talos version", "%s.", title(err.Error()))
+	}
+}
+
+func (d *decoder) registries(p *Profile, blocks []*block) {
+	seen := map[string]hcl.Range{}
+	for _, b := range blocks {
+		if first, ok := seen[b.label]; ok {
+			d.add(b.at, "Duplicate registry", "The registry %q is already described at %s. Merge them.", b.label, place(first))
+			continue
+		}
+		seen[b.label] = b.at
+		r := &Registry{Host: b.label}
+		fill(r, d.node(b, nil))
+		if (r.ClientCert == "") != (r.ClientKey == "") && !d.failed() {
+			given, other := "client_cert", "client_key"
+			if r.ClientCert == "" {
+				given, other = other, given
+			}
+			d.add(r.At(given), "Missing attribute", "%q needs %q: neither is of use alone.", given, other)
+		}
+		p.Registries = append(p.Registries, r)
+	}
+}
+
+// sources evaluates declared extensions for each architecture. Files must be there for those that an image is built for.
+func (d *decoder) sources(p *Profile, blocks []*block) {
+	used := map[*Extension][]string{}
+	for _, img := range p.Images {
+		for _, ref := range img.Extensions {
+			used[ref.Declared] = append(used[ref.Declared], img.Architectures...)
+		}
+	}
+	for _, b := range blocks {
+		e := d.declared[b.label]
+		if d.extensions[b.label] != b {
+			continue // a duplicate
+		}
+		for _, arch := range talos.Architectures() {
+			d.mustExist = slices.Contains(used[e], arch)
+			n := d.node(b, map[string]cty.Value{"arch": cty.StringVal(arch)})
+			e.sources[arch] = d.source(n)
+			e.Place = placeOf(n)
+		}
+		d.mustExist = true
+		p.Extensions = append(p.Extensions, e)
+	}
+}
+
+// source makes an extension's source of its block.
+func (d *decoder) source(n *node) *Source {
+	var given, authored []string
+	for _, name := range []string{"path", "image", "tarball", "oci_layout"} {
+		if _, ok := n.values[name]; ok {
+			given = append(given, name)
+		}
+	}
+	for _, name := range []string{"version", "description", "author", "files"} {
+		if _, ok := n.values[name]; ok {
+			authored = append(authored, name)
+		}
+	}
+	if len(n.blocks) > 0 {
+		authored = append(authored, "service")
+	}
+	_, version := n.values["version"]
+	switch {
+	case len(given) > 1:
+		d.add(n.at, "Several sources", "The extension %q has %s. It comes from one of them: remove the others.", n.label, list(given, "and"))
+	case len(given) == 1 && len(authored) > 0:
+		d.add(n.at, "Several sources", "The extension %q has %s, whose manifest.yaml says everything else. Remove %s, or %[2]s to write the extension here.", n.label, list(given, "and"), list(authored, "and"))
+	case len(given) == 0 && len(authored) == 0:
+		d.add(n.at, "Missing source", "The extension %q comes from nowhere. Add path, image, tarball or oci_layout; or version and files, to write it here.", n.label)
+	case len(given) == 0 && !version:
+		d.add(n.at, "Missing attribute", "The extension %q is written here, so it needs a version: version = \"1.0.0\"", n.label)
+	}
+	s := &Source{}
+	fill(s, n)
+	seen := map[string]hcl.Range{}
+	for _, b := range n.blocks {
+		if first, ok := seen[b.label]; ok {
+			d.add(b.at, "Duplicate service", "The extension has a service %q already, at %s. Rename one.", b.label, place(first))
+		}
+		seen[b.label] = b.at
+		service := Service{Name: b.label}
+		fill(&service, b)
+		for _, inner := range b.blocks {
+			service.Security = &Security{}
+			fill(service.Security, inner)
+		}
+		s.Services = append(s.Services, service)
+	}
+	return s
+}

@@ -1,0 +1,210 @@
+package profile
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// rule is what a string must obey.
+type rule struct {
+	// doc completes "Must be …" in the reference page.
+	doc string
+	// pattern is what the JSON Schema can check of it.
+	pattern string
+	// check says what is wrong with s and what to do, in whole sentences; "" if s is fine.
+	check func(s string) string
+}
+
+// matching is a rule that a pattern says in full; max is the longest length in bytes.
+func matching(pattern string, max int, doc string) rule {
+	re := regexp.MustCompile(pattern)
+	return rule{doc: doc, pattern: pattern, check: func(s string) string {
+		switch {
+		case len(s) > max:
+			return fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), max)
+		case !re.MatchString(s):
+			return fmt.Sprintf("%s must be %s.", quote(s), doc)
+		}
+		return ""
+	}}
+}
+
+// quote keeps a foreign string printable and short.
+func quote(s string) string {
+	const most = 120
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+var (
+	// A file name and a tag hold it: at most 128 characters of a tag, a version among them.
+	imageNameRule        = matching(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`, 100, `letters, digits, "_", "." and "-", beginning with neither "." nor "-"`)
+	extensionNameRule    = matching(`^[A-Za-z0-9][A-Za-z0-9_-]*$`, 100, `letters, digits, "_" and "-", beginning with a letter or a digit`)
+	extensionVersionRule = matching(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`, 100, `letters, digits, "_", ".", "+" and "-", beginning with none of the last three`)
+	serviceNameRule      = matching(`^[-_a-z0-9]+$`, 100, `lower-case letters, digits, "-" and "_"`)
+	hostRule             = matching(`^`+hostPattern+`$`, 255, `a host, with a port where it isn't the usual one ("ghcr.io", "registry.corp:5000")`)
+	environmentRule      = matching(`^[A-Za-z_][A-Za-z0-9_]*=[^\x00]*$`, 32<<10, "NAME=value")
+	shortRule            = matching(`^[^\x00-\x1f\x7f]*$`, 500, "one line without control characters")
+)
+
+// reserved are names that expressions have for something else.
+var reserved = map[string]string{
+	"arch":      "the architecture in an extension block",
+	"extension": "declared extensions",
+	"local":     "locals",
+	"var":       "nothing: variables have bare names here, but readers of Terraform would stumble",
+}
+
+var variableNameRule = rule{
+	doc:     "letters, digits, \"_\" and \"-\", beginning with a letter; not `arch`, `extension`, `local`, `var`",
+	pattern: `^[A-Za-z][A-Za-z0-9_-]*$`,
+	check: func(s string) string {
+		if why, ok := reserved[s]; ok {
+			return fmt.Sprintf("The name %q is taken by %s; choose another one.", s, why)
+		}
+		if !hclsyntax.ValidIdentifier(s) || len(s) > 100 {
+			return fmt.Sprintf(`%s can't be used in an expression; use at most 100 letters, digits, "_" and "-", beginning with a letter.`, quote(s))
+		}
+		return ""
+	},
+}
+
+// Parts of image references: https://github.com/distribution/reference.
+const (
+	hostPattern       = `(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?`
+	componentPattern  = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
+	repositoryPattern = componentPattern + `(?:/` + componentPattern + `)*`
+	tagPattern        = `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`
+	digestPattern     = `sha256:[0-9a-f]{64}`
+)
+
+var reference = regexp.MustCompile(`^(` + hostPattern + `)/(` + repositoryPattern + `)(?::(` + tagPattern + `))?(?:@(` + digestPattern + `))?$`)
+
+// parseReference splits an image reference. A host must be written out: one that a client adds would differ from tool to tool.
+func parseReference(s string) (host, repository, tag, digest, wrong string) {
+	m := reference.FindStringSubmatch(s)
+	if m == nil || len(s) > 512 {
+		return "", "", "", "", fmt.Sprintf(`%s is not an image reference. Write HOST/REPOSITORY:TAG, such as "registry.corp/talos/agent:1.4.0"; repositories are lower case.`, quote(s))
+	}
+	if !strings.ContainsAny(m[1], ".:") && m[1] != "localhost" {
+		return "", "", "", "", fmt.Sprintf(`%s does not begin with a registry's host (%q has neither "." nor ":"). Write it out, such as "docker.io/%s".`, quote(s), m[1], s)
+	}
+	return m[1], m[2], m[3], m[4], ""
+}
+
+var repositoryRule = rule{
+	doc:     "a host and a namespace: \"ghcr.io/siderolabs\"",
+	pattern: `^[^/]+/.+$`,
+	check: func(s string) string {
+		_, _, tag, digest, wrong := parseReference(s)
+		if wrong == "" && tag+digest != "" {
+			wrong = fmt.Sprintf("%s has a tag or a digest, but images below it get theirs from the Talos version. Leave it out.", quote(s))
+		}
+		return wrong
+	},
+}
+
+var imageRule = rule{
+	doc:     "an image reference with host and tag or digest",
+	pattern: `^[^/]+/.+[:@].+$`,
+	check: func(s string) string {
+		_, _, tag, digest, wrong := parseReference(s)
+		if wrong == "" && tag+digest == "" {
+			wrong = fmt.Sprintf(`%s has neither a tag nor a digest. Add one (%q): "latest" would be another image tomorrow.`, quote(s), s+":1.0.0")
+		}
+		return wrong
+	},
+}
+
+var tagRule = rule{
+	doc:     "an image reference with host and tag",
+	pattern: `^[^/]+/.+:.+$`,
+	check: func(s string) string {
+		_, _, tag, digest, wrong := parseReference(s)
+		switch {
+		case wrong != "":
+			return wrong
+		case digest != "":
+			return fmt.Sprintf("%s has a digest, which only the build can give. Leave out what comes after the \"@\".", quote(s))
+		case tag == "":
+			return fmt.Sprintf("%s has no tag. Add one, such as %q.", quote(s), s+":v1.13.9")
+		}
+		return ""
+	},
+}
+
+var mirrorRule = rule{
+	doc:     "an http:// or https:// URL",
+	pattern: `^https?://[^/?#@]+[^?#]*$`,
+	check: func(s string) string {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+			return fmt.Sprintf(`%s is not the URL of a mirror. Write it like "https://mirror.corp/ghcr".`, quote(strings.SplitN(s, "@", 2)[0]))
+		case u.User != nil:
+			return "The URL of a mirror must not hold credentials: the profile is no place for secrets. Log in with docker or podman instead."
+		case u.RawQuery != "" || u.Fragment != "":
+			return fmt.Sprintf("%s has a query or a fragment, which a registry's URL can't have. Leave it out.", quote(s))
+		}
+		return ""
+	},
+}
+
+var absoluteRule = rule{
+	doc:     "an absolute path without \"..\"",
+	pattern: "^/",
+	check: func(s string) string {
+		switch {
+		case !strings.HasPrefix(s, "/"):
+			return fmt.Sprintf("%s is not an absolute path. Write %q.", quote(s), path.Join("/", s))
+		case path.Clean(s) != s:
+			return fmt.Sprintf("%s is not written plainly. Write %q.", quote(s), path.Clean(s))
+		case strings.ContainsFunc(s, unicode.IsControl) || len(s) > 4095:
+			return fmt.Sprintf("%s is no path that Linux takes: at most 4095 bytes, no control characters.", quote(s))
+		}
+		return ""
+	},
+}
+
+// maxKernelArg is what fits the kernel's command line (COMMAND_LINE_SIZE, 2048 on amd64 and arm64, with its NUL).
+const maxKernelArg = 2047
+
+var kernelArgRule = rule{
+	doc:     "printable ASCII without spaces",
+	pattern: `^[!-~]+$`,
+	check: func(s string) string {
+		foreign := strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
+		switch {
+		case s == "":
+			return "A kernel argument can't be empty. Leave the element out; compact([…]) drops empty ones."
+		case s == "-" || strings.HasPrefix(s, "=") || strings.HasPrefix(s, "-="):
+			return fmt.Sprintf("The kernel argument %q has no name. Write NAME, NAME=VALUE or, to remove one, -NAME.", s)
+		case strings.ContainsAny(s, " \t") && strings.Contains(s, `"`):
+			return fmt.Sprintf("The kernel argument %s has a space inside quotes, but Talos splits its command line at every space. Use a value without spaces.", quote(s))
+		case strings.ContainsFunc(s, unicode.IsSpace):
+			words := strings.Fields(s)
+			if len(words) < 2 {
+				return fmt.Sprintf("The kernel argument %s has white space around it. Leave it out; trimspace(…) does so for a file's content.", quote(s))
+			}
+			return fmt.Sprintf("The kernel argument %s has white space in it. Write an element for each: %q, %q.", quote(s), words[0], words[1])
+		case strings.ContainsFunc(s, unicode.IsControl):
+			return fmt.Sprintf("The kernel argument %s has a control character in it, which no boot loader passes on. Leave it out.", quote(s))
+		case foreign >= 0:
+			r := []rune(s[foreign:])[0]
+			return fmt.Sprintf("The kernel argument %s has the character %q (U+%04X) in it; a command line is ASCII. Is it a quotation mark or a dash from a text document?", quote(s), r, r)
+		case strings.Count(s, `"`)%2 == 1:
+			return fmt.Sprintf("The kernel argument %s has one quotation mark without its other: the kernel would read on to the next one. Leave it out or add the other.", quote(s))
+		case len(s) > maxKernelArg:
+			return fmt.Sprintf("The kernel argument %s is %d bytes long, but the whole command line has at most %d.", quote(s), len(s), maxKernelArg)
+		}
+		return ""
+	},
+}

@@ -1,0 +1,268 @@
+package profile
+
+import (
+	"slices"
+
+	"github.com/talosmith/talosmith/pkg/talos"
+)
+
+// blockSpec is a kind of block. The decoder, the reference page and the JSON Schema are made from it.
+type blockSpec struct {
+	name  string
+	doc   string
+	label *labelSpec // nil: the block has no label
+	// once: at most one in the parent (for a top-level block: in all files together). required: at least one.
+	once, required bool
+	attributes     []attribute
+	blocks         []*blockSpec
+	// anyName: the block's attributes are named by the user; their documentation is attributes[0]'s.
+	anyName bool
+	example string
+}
+
+// labelSpec is what a block's label may be.
+type labelSpec struct {
+	name   string
+	rule   rule
+	values func() []string // if set, nothing else
+}
+
+// attribute is one row of the table. What a row stands for is filled into the field that has its name as the tag `hcl:"…"`.
+type attribute struct {
+	name     string
+	kind     kind
+	doc      string
+	required bool
+	// byDefault is the value of an attribute that isn't written: a string, []string, bool; nil is the field's zero value.
+	byDefault any
+	// defaultDoc says what the default is where it has to be computed.
+	defaultDoc string
+	// values are the only ones; rule is what a string, or each string of a list, must obey.
+	values func() []string
+	rule   rule
+	// only names the labels of the blocks that have the attribute; all of them, if empty.
+	only []string
+	// own attributes aren't inherited.
+	own bool
+}
+
+func (s *blockSpec) attribute(name string) *attribute {
+	i := slices.IndexFunc(s.attributes, func(a attribute) bool { return a.name == name })
+	if i >= 0 {
+		return &s.attributes[i]
+	}
+	if s.anyName {
+		return &s.attributes[0]
+	}
+	return nil
+}
+
+func (s *blockSpec) block(name string) *blockSpec {
+	i := slices.IndexFunc(s.blocks, func(b *blockSpec) bool { return b.name == name })
+	if i < 0 {
+		return nil
+	}
+	return s.blocks[i]
+}
+
+// applies says whether a block with this label has the attribute.
+func (a *attribute) applies(label string) bool {
+	return len(a.only) == 0 || slices.Contains(a.only, label)
+}
+
+func oneOf(values ...string) func() []string { return func() []string { return values } }
+
+// fileSpec is a whole profile.
+var fileSpec = &blockSpec{
+	blocks: []*blockSpec{talosSpec, variableSpec, localsSpec, extensionSpec, registrySpec, imageSpec},
+}
+
+var talosSpec = &blockSpec{
+	name: "talos", once: true, required: true,
+	doc: "The release that every image is made of.",
+	attributes: []attribute{
+		{name: "version", kind: text, required: true, doc: "Talos version; a version that isn't known yet is an error."},
+		{name: "registry", kind: text, byDefault: talos.Registry, rule: repositoryRule,
+			doc: "Where imager, installer-base, the catalogue and official extensions come from."},
+		{name: "allow_unknown", kind: boolean, byDefault: false,
+			doc: "Build a version that is newer than the newest known one by the newest rules, with a warning."},
+	},
+	example: `talos {
+  version = "v1.13.9"
+}
+`,
+}
+
+var variableSpec = &blockSpec{
+	name: "variable", label: &labelSpec{name: "name", rule: variableNameRule},
+	doc: "A value that the environment can override: the environment variable has the variable's own name, as in docker buildx bake. " +
+		"Expressions use its bare name: `\"console=${console}\"`.",
+	attributes: []attribute{
+		{name: "description", kind: text, doc: "What it is for."},
+		{name: "type", kind: typeConstraint, defaultDoc: "the type of `default`, else `string`",
+			doc: "`string`, `number`, `bool`, `list(…)`, `set(…)`, `map(…)`, `object({…})`, `tuple([…])` or `any`. " +
+				"An environment variable for anything but the first three is written as an HCL or JSON value."},
+		{name: "default", kind: expr, doc: "The value where the environment has none. Without a default, the environment must have one."},
+	},
+	blocks: []*blockSpec{{
+		name: "validation",
+		doc:  "A condition on the value; a variable can have several.",
+		attributes: []attribute{
+			{name: "condition", kind: expr, required: true, doc: "An expression that is true for good values."},
+			{name: "error_message", kind: expr, required: true, doc: "A sentence that says what a good value is."},
+		},
+	}},
+	example: `variable "console" {
+  description = "serial console of our machines"
+  default     = "ttyS0"
+  validation {
+    condition     = startswith(console, "tty")
+    error_message = "A console's name starts with tty."
+  }
+}
+`,
+}
+
+var localsSpec = &blockSpec{
+	name: "locals", anyName: true,
+	doc: "Named expressions, used as `local.NAME`.",
+	attributes: []attribute{
+		{name: "NAME", kind: expr, rule: variableNameRule, doc: "Any expression; it can use variables and other locals."},
+	},
+	example: `locals {
+  common = ["siderolabs/intel-ucode", "siderolabs/amd-ucode"]
+}
+`,
+}
+
+var extensionSpec = &blockSpec{
+	name: "extension", label: &labelSpec{name: "name", rule: extensionNameRule},
+	doc: "An extension that isn't in the official catalogue, used as `extension.NAME` in an image. It has exactly one source (`path`, `image`, " +
+		"`tarball` or `oci_layout`), or it is written here with `version`, `files` and `service` blocks. Expressions in it can use `arch`, the " +
+		"architecture that it is built for (`amd64` or `arm64`).",
+	attributes: []attribute{
+		{name: "path", kind: hostDirectory, doc: "A directory with `manifest.yaml` and `rootfs/`. A pattern (`*`, `?`, `[…]`) must match exactly one."},
+		{name: "image", kind: text, rule: imageRule, doc: "An image in a registry, with tag or digest: `registry.corp/talos/agent:1.4.0`."},
+		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree. A pattern must match exactly one."},
+		{name: "oci_layout", kind: hostDirectory, doc: "A directory with an OCI layout. A pattern must match exactly one."},
+		{name: "version", kind: text, rule: extensionVersionRule, doc: "Version of an extension that is written here; required there."},
+		{name: "description", kind: text, rule: shortRule, doc: "One sentence for `talosctl get extensions`."},
+		{name: "author", kind: text, rule: shortRule, doc: "Who maintains it."},
+		{name: "files", kind: files, doc: "Files by their absolute path in the root file system."},
+	},
+	blocks: []*blockSpec{serviceSpec},
+	example: `extension "motd" {
+  path = "examples/motd"
+}
+
+extension "agent" {
+  version     = "1.4.0"
+  description = "corporate agent"
+  files = {
+    "/usr/local/lib/containers/agent/agent" = { source = "bin/agent-${arch}", mode = "0755" }
+  }
+  service "agent" {
+    entrypoint = "/agent"
+    depends    = [{ network = ["addresses"] }]
+  }
+}
+`,
+}
+
+var serviceSpec = &blockSpec{
+	name: "service", label: &labelSpec{name: "name", rule: serviceNameRule},
+	doc: "An extension service of an extension that is written here.",
+	attributes: []attribute{
+		{name: "entrypoint", kind: text, required: true, rule: absoluteRule, doc: "The program, an absolute path in the container's root."},
+		{name: "args", kind: texts, doc: "Its arguments."},
+		{name: "environment", kind: texts, rule: environmentRule, doc: "Environment variables, each `NAME=value`."},
+		{name: "environment_file", kind: text, rule: absoluteRule, doc: "A file of the host with environment variables."},
+		{name: "mounts", kind: mounts, doc: "What the container sees of the machine."},
+		{name: "depends", kind: depends, doc: "What the service waits for; each element has exactly one field."},
+		{name: "restart", kind: text, byDefault: "always", values: oneOf("always", "never", "untilSuccess"), doc: "When it is started again."},
+		{name: "log_to_console", kind: boolean, byDefault: false, doc: "Log to the machine's console, too."},
+	},
+	blocks: []*blockSpec{{
+		name: "security", once: true,
+		doc: "What the container may do.",
+		attributes: []attribute{
+			{name: "writeable_rootfs", kind: boolean, byDefault: false, doc: "The container's root can be written to."},
+			{name: "writeable_sysfs", kind: boolean, byDefault: false, doc: "`/sys` can be written to."},
+			{name: "masked_paths", kind: texts, rule: absoluteRule, doc: "Paths that the container can't see, instead of the default ones."},
+			{name: "readonly_paths", kind: texts, rule: absoluteRule, doc: "Paths that it can't write to, instead of the default ones."},
+			{name: "rootfs_propagation", kind: text, values: oneOf("private", "rprivate", "rshared", "rslave", "shared", "slave"),
+				doc: "Mount propagation of the root."},
+		},
+	}},
+}
+
+var registrySpec = &blockSpec{
+	name: "registry", label: &labelSpec{name: "host", rule: hostRule},
+	doc: "How to reach a registry. Credentials are those of docker or podman, never part of the profile.",
+	attributes: []attribute{
+		{name: "mirrors", kind: texts, rule: mirrorRule, doc: "URLs that are asked first, in this order."},
+		{name: "ca", kind: hostFile, doc: "A PEM file with certificate authorities that are trusted, too."},
+		{name: "client_cert", kind: hostFile, doc: "A PEM file with a client certificate; needs `client_key`."},
+		{name: "client_key", kind: hostFile, doc: "A PEM file with its key; needs `client_cert`."},
+		{name: "insecure", kind: boolean, byDefault: false, doc: "Allow plain HTTP and certificates that can't be verified."},
+	},
+	example: `registry "ghcr.io" {
+  mirrors = ["https://mirror.corp/ghcr"]
+  ca      = "corp.pem"
+}
+`,
+}
+
+var imageSpec = &blockSpec{
+	name: "image", label: &labelSpec{name: "name", rule: imageNameRule},
+	doc: "A variant of Talos and what is built of it. An image whose name starts with `_` is only inherited from.",
+	attributes: []attribute{
+		{name: "inherits", kind: texts, own: true,
+			doc: "Images to start from, in this order. Their lists come first, then the image's own; of anything else the last one wins. An image that is " +
+				"reached twice counts once, where it is reached first. An `output` block changes the inherited one of the same kind, attribute by attribute, if there is " +
+				"one on either side; else it is one more. Attributes of an inherited image are evaluated there: they don't see the matrix of the image that inherits them."},
+		{name: "matrix", kind: expr, own: true,
+			doc: "An object of lists: the block stands for one image for each combination, and the keys are variables in it. Needs `name`."},
+		{name: "name", kind: text, own: true, rule: imageNameRule, defaultDoc: "the label", doc: "The image's name, made from the matrix: `\"metal-${console}\"`."},
+		{name: "platform", kind: text, byDefault: "metal", values: talos.Platforms, doc: "Where it boots."},
+		{name: "architectures", kind: texts, byDefault: []string{talos.AMD64}, values: talos.Architectures, doc: "What it boots on; every output is built for each."},
+		{name: "extensions", kind: extensionRefs,
+			doc: "Extensions in the order of their layers: names of the official catalogue (`\"siderolabs/gvisor\"`) or declared ones (`extension.motd`)."},
+		{name: "kernel_args", kind: texts, rule: kernelArgRule,
+			doc: "Kernel arguments, each an element. They are added to Talos's; `console=` replaces all consoles; `-NAME` removes one, `-NAME=VALUE` one value of it."},
+		{name: "splash", kind: hostFile, defaultDoc: "Talos's own", doc: "A BMP file for the UKI's boot splash."},
+	},
+	blocks: []*blockSpec{outputSpec},
+	example: `image "metal" {
+  extensions  = ["siderolabs/gvisor", "siderolabs/intel-ucode", extension.motd]
+  kernel_args = ["console=${console}", "-init_on_alloc"]
+
+  output "iso" {}
+  output "disk" {
+    size = "8GiB"
+  }
+}
+`,
+}
+
+var outputSpec = &blockSpec{
+	name: "output", required: true,
+	label: &labelSpec{name: "kind", values: outputKinds},
+	doc: "An artefact, for each architecture a file `out/<image>-<arch>…`: `iso` (`.iso`), `disk` (`.raw`), `installer` (`-installer.tar`, and for several " +
+		"architectures `<image>-installer.oci.tar`), `uki` (`-uki.efi`), `initramfs` (`-initramfs.xz`), `kernel` (`-vmlinuz`), `cmdline` (`-cmdline`).",
+	attributes: []attribute{
+		{name: "size", kind: size, only: []string{"disk"}, defaultDoc: "that of the platform and the Talos version", doc: "Size of the disk, exactly."},
+		{name: "compression", kind: text, only: []string{"disk"}, byDefault: "none", values: oneOf("none"), doc: "How the file is compressed."},
+		{name: "tag", kind: text, only: []string{"installer"}, rule: tagRule, defaultDoc: "`talosmith.local/installer:<version>-<image>`",
+			doc: "The installer image's name in a registry, with host and tag; `mage push` pushes it there. It can't lie in the registry that Talos comes from."},
+	},
+}
+
+// outputKinds are the kinds of output that are built.
+func outputKinds() []string {
+	var names []string
+	for _, k := range []talos.Kind{talos.KindISO, talos.KindDisk, talos.KindInstaller, talos.KindUKI, talos.KindInitramfs, talos.KindKernel, talos.KindCmdline} {
+		names = append(names, string(k))
+	}
+	return names
+}
