@@ -17,15 +17,12 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -114,7 +111,7 @@ func tarHeaders(hs ...tar.Header) []byte {
 		if h.Size == 0 {
 			h.Size = int64(len(content))
 		}
-		if h.ModTime.IsZero() {
+		if h.ModTime.IsZero() && h.Typeflag != tar.TypeXGlobalHeader {
 			h.ModTime = time.Unix(1700000000, 0)
 		}
 		if err := w.WriteHeader(&h); err != nil {
@@ -271,7 +268,3 @@ func TestImage(t *testing.T) {
 		t.Errorf("warnings: %s", log)
 	}
 }
-
-var _ = static.NewLayer
-var _ = types.OCILayer
-var _ = name.NewTag
