@@ -127,7 +127,7 @@ func (d *decoder) file(f *File, fields map[string]cty.Value) bool {
 	n, err := strconv.ParseUint(mode.AsString(), 8, 32)
 	switch {
 	case err != nil || n == 0 || n > 0o777:
-		d.add(f.Range, "Bad file mode", "%s has the mode %s. Write three octal digits as a string, such as \"0755\".", quote(f.Path), quote(mode.AsString()))
+		d.add(f.Range, "Bad file mode", "%s has the mode %s. Write the permissions in octal, as a string, such as \"0755\".", quote(f.Path), quote(mode.AsString()))
 		return false
 	case n&0o002 != 0:
 		d.add(f.Range, "Bad file mode", "%s has the mode %s: everyone could write to it, which Talos does not allow in extensions. Write %q.", quote(f.Path), quote(mode.AsString()), fmt.Sprintf("%04o", n&^0o002))

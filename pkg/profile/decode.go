@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/talosmith/talosmith/pkg/talos"
 )
 
 // block is a block whose names are checked against the table; its expressions are not evaluated yet.
@@ -57,13 +59,13 @@ func (d *decoder) block(spec *blockSpec, b *hclsyntax.Block) *block {
 	}
 	switch l := spec.label; {
 	case l == nil && len(b.Labels) > 0:
-		d.add(b.LabelRanges[0], "Label not allowed", "A %s block has no label. Remove %q.", spec.name, b.Labels[0])
+		d.add(b.LabelRanges[0], "Label not allowed", "%s has no label. Remove %q.", spec.phrase(), b.Labels[0])
 	case l != nil && len(b.Labels) == 0:
-		d.add(out.at, "Missing label", "A %s block has a label, its %s. Write: %[1]s %q { … }", spec.name, l.name, d.labelExample(l))
+		d.add(out.at, "Missing label", "%s has a label, its %s. Write: %s %q { … }", spec.phrase(), l.name, spec.name, d.labelExample(l))
 	case l != nil:
 		out.label = b.Labels[0]
 		if len(b.Labels) > 1 {
-			d.add(b.LabelRanges[1], "Label not allowed", "A %s block has one label, its %s. Remove %q.", spec.name, l.name, b.Labels[1])
+			d.add(b.LabelRanges[1], "Label not allowed", "%s has one label, its %s. Remove %q.", spec.phrase(), l.name, b.Labels[1])
 		}
 		d.checkString(out.label, b.LabelRanges[0], spec.name+" "+l.name, l.values, l.rule)
 	}
@@ -87,7 +89,7 @@ func (d *decoder) body(out *block, body *hclsyntax.Body) {
 		case row == nil:
 			d.unknownAttribute(spec, out.label, a)
 			continue
-		case !row.applies(out.label):
+		case !row.applies(out.label) && slices.Contains(spec.label.values(), out.label):
 			d.add(a.NameRange, "Attribute not allowed", "%q exists in %s %s only. Remove it here.", a.Name, spec.name, list(row.only, "and"))
 			continue
 		case spec.anyName:
@@ -101,7 +103,7 @@ func (d *decoder) body(out *block, body *hclsyntax.Body) {
 	}
 	for _, row := range spec.attributes {
 		if row.required && out.attributes[row.name] == nil {
-			d.add(out.at, "Missing attribute", "A %s block needs %q: %s Write: %[2]s = …", spec.name, row.name, row.doc)
+			d.add(out.at, "Missing attribute", "%s needs %q: %s Write: %[2]s = …", spec.phrase(), row.name, row.doc)
 		}
 	}
 	seen := map[string]*block{}
@@ -139,17 +141,21 @@ func (d *decoder) unknownAttribute(spec *blockSpec, label string, a *hclsyntax.A
 		d.add(a.NameRange, "Unknown attribute", "%q is a block, not an attribute. Write it without \"=\": %s { … }", a.Name, header)
 		return
 	}
+	if spec.name == "" {
+		if near := talos.Nearest(a.Name, blockNames(spec), 1); len(near) > 0 {
+			d.add(a.NameRange, "Unknown attribute", "A profile has no attribute %q. Did you mean a block, %s?", a.Name, near[0])
+			return
+		}
+		d.add(a.NameRange, "Unknown attribute", "A profile has no attributes outside of its blocks. For a value of your own, write: locals { %s = … }", a.Name)
+		return
+	}
 	var known []string
 	for _, row := range spec.attributes {
 		if row.applies(label) && !spec.anyName {
 			known = append(known, row.name)
 		}
 	}
-	what := "A " + spec.name + " block"
-	if spec.name == "" {
-		what = "A profile"
-		known = blockNames(spec)
-	}
+	what := spec.phrase()
 	if spec.label != nil && spec.label.values != nil {
 		what = spec.name + ` "` + label + `"`
 	}
@@ -161,20 +167,27 @@ func (d *decoder) unknownAttribute(spec *blockSpec, label string, a *hclsyntax.A
 }
 
 func (d *decoder) unknownBlock(spec *blockSpec, b *hclsyntax.Block) {
-	what := "A " + spec.name + " block"
-	if spec.name == "" {
-		what = "A profile"
-	}
 	if spec.attribute(b.Type) != nil && !spec.anyName {
 		d.add(b.TypeRange, "Unknown block", "%q is an attribute, not a block. Write it with \"=\": %[1]s = …", b.Type)
 		return
 	}
 	known := blockNames(spec)
 	if len(known) == 0 {
-		d.add(b.TypeRange, "Unknown block", "%s has no blocks. Remove %q.", what, b.Type)
+		d.add(b.TypeRange, "Unknown block", "%s has no blocks. Remove %q.", spec.phrase(), b.Type)
 		return
 	}
-	d.add(b.TypeRange, "Unknown block", "%s has no block %q. %s", what, b.Type, didYouMean(b.Type, known))
+	d.add(b.TypeRange, "Unknown block", "%s has no block %q. %s", spec.phrase(), b.Type, didYouMean(b.Type, known))
+}
+
+// phrase is how a sentence begins that is about a block.
+func (s *blockSpec) phrase() string {
+	switch {
+	case s.name == "":
+		return "A profile"
+	case strings.Contains("aeiou", s.name[:1]):
+		return "An " + s.name + " block"
+	}
+	return "A " + s.name + " block"
 }
 
 func blockNames(spec *blockSpec) []string {
@@ -227,7 +240,8 @@ func (d *decoder) setting(s *setting, more map[string]cty.Value) (value, bool) {
 		return value{}, false
 	}
 	out := value{at: s.expr.Range()}
-	if v = d.convert(s, v, s.row.kind.cty); v.IsWhollyKnown() {
+	v = d.convert(s, v, s.row.kind.cty)
+	if v.IsWhollyKnown() || v.IsKnown() && s.row.kind.isList() { // what is known of a list is looked at
 		out.of = s.row.kind.decode(d, s, v)
 	}
 	return out, true

@@ -192,13 +192,15 @@ func (e *evaluator) render(dir, name string, variables cty.Value, functions map[
 	}
 	bad := func(diags hcl.Diagnostics) error {
 		d := diags[0]
-		return function.NewArgErrorf(0, "in the template, line %d: %s; %s", d.Subject.Start.Line, d.Summary, d.Detail)
+		return function.NewArgErrorf(0, "in the template, line %d: %s", d.Subject.Start.Line, strings.TrimSuffix(d.Detail, "."))
 	}
 	x, diags := parseTemplate(&e.meter, source, name, hcl.InitialPos)
 	if diags.HasErrors() {
 		return cty.NilVal, bad(diags)
 	}
-	v, diags := metered{x.Expression, &e.meter}.Value(&hcl.EvalContext{Variables: variables.AsValueMap(), Functions: functions})
+	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{}, Functions: functions}
+	maps.Copy(ctx.Variables, variables.AsValueMap())
+	v, diags := metered{x.Expression, &e.meter}.Value(ctx)
 	if diags.HasErrors() {
 		return cty.NilVal, bad(diags)
 	}

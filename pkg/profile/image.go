@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -34,7 +35,12 @@ func (d *decoder) images(blocks []*block, t *Talos) []*Image {
 	byName := map[string]*instance{}
 	for _, b := range blocks {
 		for _, i := range d.instances(b) {
-			if first := byName[i.name]; first != nil {
+			first := byName[i.name]
+			switch {
+			case first != nil && first.block == b:
+				d.add(b.attributes["name"].expr.Range(), "Duplicate image", "Several combinations of the matrix give the name %q. Use all of its keys in the name.", i.name)
+				continue
+			case first != nil:
 				d.add(b.at, "Duplicate image", "There is an image %q already, at %s. Rename one of them.", i.name, place(first.block.at))
 				continue
 			}
@@ -100,8 +106,12 @@ func (d *decoder) combinations(s *setting) []map[string]cty.Value {
 		return nil
 	}
 	at := s.expr.Range()
-	if v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() || v.LengthInt() == 0 {
+	if v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() {
 		d.add(at, summary, "A matrix is an object of lists, not %s. Write { console = [\"ttyS0\", \"ttyS1\"] }.", describe(v))
+		return nil
+	}
+	if v.LengthInt() == 0 {
+		d.add(at, summary, "A matrix needs at least one list, such as { console = [\"ttyS0\", \"ttyS1\"] }.")
 		return nil
 	}
 	all := []map[string]cty.Value{{}}
@@ -293,8 +303,8 @@ func (d *decoder) tag(o *Output, img *Image, t *Talos) {
 func (d *decoder) claim(claims map[string]claim, img *Image, o Output) {
 	mine := claim{img.Name, o.Range}
 	for _, file := range img.FileNames(o) {
-		key := strings.ToLower(file) // file systems of macOS and Windows fold case
-		if other, taken := claims[key]; taken {
+		key := strings.ToLower(file)                             // file systems of macOS and Windows fold case
+		if other, taken := claims[key]; taken && other != mine { // the same where an architecture is repeated
 			d.add(o.Range, "Same output file", "%s of the image %q would be written by the output at %s (image %q), too. Remove one, or rename an image.",
 				file, img.Name, place(other.at), other.image)
 			return
@@ -312,7 +322,7 @@ func (d *decoder) claim(claims map[string]claim, img *Image, o Output) {
 
 // facts reports a platform that the Talos version doesn't have yet.
 func (d *decoder) facts(img *Image, t *Talos) {
-	if t.Version == (talos.Version{}) {
+	if errors.Is(t.Version.Known(), talos.ErrVersionOld) { // reported; so is a version that isn't one
 		return
 	}
 	p, err := talos.FindPlatform(img.Platform)
@@ -325,16 +335,11 @@ var officialName = regexp.MustCompile(`^siderolabs/[a-z0-9]+(?:[._-][a-z0-9]+)*$
 
 // decodeExtensionRefs makes a []ExtensionRef. Whether an official name exists, only the catalogue of the version can say.
 func decodeExtensionRefs(d *decoder, s *setting, v cty.Value) any {
-	texts, ok := d.strings(s, v)
 	refs := []ExtensionRef{}
-	for _, t := range texts {
+	for _, t := range d.strings(s, v) {
 		if wrong := d.extensionRef(t, &refs); wrong != "" {
 			d.add(t.Range, "Unknown extension", "%s", wrong)
-			ok = false
 		}
-	}
-	if !ok {
-		return nil
 	}
 	return refs
 }

@@ -34,7 +34,7 @@ func (d *diagnostics) jsonBody(spec *blockSpec, e hcl.Expression) *hclsyntax.Bod
 	body := &hclsyntax.Body{Attributes: hclsyntax.Attributes{}, SrcRange: e.Range()}
 	pairs, diags := hcl.ExprMap(e)
 	if diags.HasErrors() {
-		d.add(e.Range(), "Wrong type", "A %s block is an object here.", spec.name)
+		d.add(e.Range(), "Wrong type", "%s is an object here.", spec.phrase())
 		return body
 	}
 	for _, p := range pairs {

@@ -53,36 +53,38 @@ var (
 )
 
 func decodeText(d *decoder, s *setting, v cty.Value) any {
-	if !d.checkString(v.AsString(), s.expr.Range(), s.row.title(), s.row.values, s.row.rule) {
+	if !d.checkString(v.AsString(), s.expr.Range(), s.row.what(), s.row.values, s.row.rule) {
 		return nil
 	}
 	return v.AsString()
 }
 
 func decodeTexts(d *decoder, s *setting, v cty.Value) any {
-	list, ok := d.strings(s, v)
-	for _, t := range list {
-		ok = d.checkString(t.Value, t.Range, s.row.title(), s.row.values, s.row.rule) && ok
-	}
-	if !ok {
-		return nil
+	list := []Text{}
+	for _, t := range d.strings(s, v) {
+		if d.checkString(t.Value, t.Range, s.row.what(), s.row.values, s.row.rule) {
+			list = append(list, t)
+		}
 	}
 	return list
 }
 
-// strings returns the elements of a list; false if it had to report null ones.
-func (d *decoder) strings(s *setting, v cty.Value) ([]Text, bool) {
-	list, ok := []Text{}, true
+func (k kind) isList() bool { return k.cty == cty.List(cty.String) }
+
+// strings returns the elements of a list that are known. It reports null ones.
+func (d *decoder) strings(s *setting, v cty.Value) []Text {
+	var list []Text
 	ranges := s.ranges(v.LengthInt())
 	for i, element := range v.AsValueSlice() {
-		if element.IsNull() {
+		switch {
+		case !element.IsKnown(): // what is wrong with it was reported
+		case element.IsNull():
 			d.add(ranges[i], "Wrong type", "An element of %q is null. Leave it out; compact([…]) does so.", s.row.name)
-			ok = false
-			continue
+		default:
+			list = append(list, Text{element.AsString(), ranges[i]})
 		}
-		list = append(list, Text{element.AsString(), ranges[i]})
 	}
-	return list, ok
+	return list
 }
 
 // Limits of a disk: below, no Talos fits; above, no file system that we write does.
@@ -220,16 +222,15 @@ func (d *decoder) join(name string) string {
 	return filepath.Join(d.dir, name)
 }
 
-// title is how a diagnostic's summary calls an attribute's value, or one of its values.
-func (a *attribute) title() string {
-	name := strings.ReplaceAll(a.name, "_", " ")
-	if name == "kernel args" {
-		return "kernel argument"
+// what is how a diagnostic calls an attribute's value, or one of its values.
+func (a *attribute) what() string {
+	switch {
+	case a.noun != "":
+		return a.noun
+	case a.kind.isList():
+		return strings.TrimSuffix(a.name, "s")
 	}
-	if a.kind.cty == cty.List(cty.String) {
-		return strings.TrimSuffix(name, "s")
-	}
-	return name
+	return a.name
 }
 
 // objectField is a field of an object in an attribute's value.

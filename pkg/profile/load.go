@@ -114,6 +114,10 @@ func (d *diagnostics) parse(files map[string]*hcl.File, name string) *hclsyntax.
 		return d.parseJSON(files, source, name)
 	}
 	f, diags := hclsyntax.ParseConfig(source, name, hcl.InitialPos)
+	unterminated := slices.IndexFunc(diags, func(diag *hcl.Diagnostic) bool { return diag.Subject.End.Line > diag.Subject.Start.Line })
+	if unterminated >= 0 { // a string without its end: what follows is read inside out
+		diags = diags[:unterminated+1]
+	}
 	d.all = append(d.all, diags...)
 	files[name].Nav = f.Nav
 	return f.Body.(*hclsyntax.Body)

@@ -54,7 +54,7 @@ func TestDiagnostics(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		if filepath.Ext(name) == ".txt" {
+		if ext := filepath.Ext(name); ext != ".hcl" && ext != ".json" {
 			continue
 		}
 		t.Run(filepath.Base(name), func(t *testing.T) {

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -38,15 +39,15 @@ type binding struct {
 // extensionPrefix begins the string that a reference to a declared extension is. A string goes through every function for lists.
 const extensionPrefix = "extension."
 
-// value evaluates an expression. More are names that only it sees: those of a matrix, or arch. What is wrong is reported here; the value is
-// then unknown, and nothing further is said about what depends on it.
+// value evaluates an expression. More are names that only it sees: those of a matrix, or arch. What is wrong is reported here. The value, or
+// a part of it, is then unknown, and nothing further is said about what depends on it.
 func (e *evaluator) value(x *expression, more map[string]cty.Value) cty.Value {
 	ctx := &hcl.EvalContext{Variables: maps.Clone(more), Functions: e.functions}
 	if ctx.Variables == nil {
 		ctx.Variables = map[string]cty.Value{}
 	}
 	locals := map[string]cty.Value{}
-	ok := true
+	extensions := e.extensionValues()
 	for _, ref := range x.variables {
 		name := ref.RootName()
 		if _, local := more[name]; local {
@@ -54,29 +55,33 @@ func (e *evaluator) value(x *expression, more map[string]cty.Value) cty.Value {
 		}
 		switch name {
 		case "local":
-			if member, found := e.member(ref, "local.", e.localNames()); found {
+			if member := e.member(ref, "local.", e.localNames()); e.names["local."+member] != nil {
 				locals[member] = e.lookUp("local."+member, ref.SourceRange())
-				continue
+			} else {
+				locals[member] = cty.DynamicVal
 			}
-			ok = false
 		case "extension":
-			if _, found := e.member(ref, extensionPrefix, slices.Sorted(maps.Keys(e.extensions))); !found {
-				ok = false
+			if member := e.member(ref, extensionPrefix, sortedKeys(e.extensions)); e.extensions[member] == nil {
+				extensions[member] = cty.DynamicVal
 			}
 		default:
 			if e.names[name] == nil {
 				e.unknownVariable(ref, more)
-				ok = false
+				ctx.Variables[name] = cty.DynamicVal
 				continue
 			}
 			ctx.Variables[name] = e.lookUp(name, ref.SourceRange())
 		}
 	}
-	if !ok {
-		return cty.DynamicVal
+	object := func(name string, members map[string]cty.Value) {
+		if _, whole := members[""]; whole { // the reference names no member, which was reported
+			ctx.Variables[name] = cty.DynamicVal
+			return
+		}
+		ctx.Variables[name] = cty.ObjectVal(members)
 	}
-	ctx.Variables["local"] = cty.ObjectVal(locals)
-	ctx.Variables["extension"] = e.extensionObject()
+	object("local", locals)
+	object("extension", extensions)
 	return e.evaluate(x, ctx)
 }
 
@@ -98,8 +103,8 @@ func (e *evaluator) evaluate(x *expression, ctx *hcl.EvalContext) cty.Value {
 	return v
 }
 
-// member returns NAME of a reference local.NAME or extension.NAME.
-func (e *evaluator) member(ref hcl.Traversal, prefix string, known []string) (string, bool) {
+// member returns NAME of a reference local.NAME or extension.NAME, and reports one that isn't known.
+func (e *evaluator) member(ref hcl.Traversal, prefix string, known []string) string {
 	name := ""
 	if len(ref) > 1 {
 		switch step := ref[1].(type) {
@@ -115,12 +120,10 @@ func (e *evaluator) member(ref hcl.Traversal, prefix string, known []string) (st
 	switch {
 	case name == "":
 		e.add(ref.SourceRange(), "Incomplete reference", "Write %sNAME: %s alone has no value.", prefix, what)
-		return "", false
 	case !slices.Contains(known, name):
 		e.add(ref.SourceRange(), "Unknown "+what, "The profile declares no %s%s. %s", prefix, name, didYouMean(name, known))
-		return "", false
 	}
-	return name, true
+	return name
 }
 
 func (e *evaluator) unknownVariable(ref hcl.Traversal, more map[string]cty.Value) {
@@ -162,12 +165,12 @@ func (e *evaluator) localNames() []string {
 	return names
 }
 
-func (e *evaluator) extensionObject() cty.Value {
+func (e *evaluator) extensionValues() map[string]cty.Value {
 	values := map[string]cty.Value{}
 	for name := range e.extensions {
 		values[name] = cty.StringVal(extensionPrefix + name)
 	}
-	return cty.ObjectVal(values)
+	return values
 }
 
 // lookUp returns the value of a variable or local that the expression at a range refers to.
@@ -316,12 +319,13 @@ func (e *evaluator) validate(b *block) {
 
 // convert converts an attribute's value, or reports that it can't.
 func (e *evaluator) convert(a *setting, v cty.Value, want cty.Type) cty.Value {
-	if !v.IsWhollyKnown() {
-		return cty.DynamicVal
-	}
 	converted, err := convert.Convert(v, want)
 	if err != nil {
-		e.add(a.expr.Range(), "Wrong type", "%q takes %s, not %s.", a.row.name, a.row.kind.name, describe(v))
+		remedy := ""
+		if a.row.kind.isList() && v.Type() == cty.String {
+			remedy = fmt.Sprintf(" Write: %s = [%s]", a.row.name, quote(v.AsString()))
+		}
+		e.add(a.expr.Range(), "Wrong type", "%q takes %s, not %s.%s", a.row.name, a.row.kind.name, describe(v), remedy)
 		return cty.DynamicVal
 	}
 	return converted
@@ -342,7 +346,7 @@ func describe(v cty.Value) string {
 	case t.IsTupleType() || t.IsListType() || t.IsSetType():
 		if v.LengthInt() > 0 {
 			for it := v.ElementIterator(); it.Next(); {
-				if _, element := it.Element(); !element.IsNull() && !element.Type().IsPrimitiveType() {
+				if _, element := it.Element(); element.IsKnown() && !element.IsNull() && !element.Type().IsPrimitiveType() {
 					return "a list with " + describe(element) + " in it"
 				} else if element.IsNull() {
 					return "a list with null in it"

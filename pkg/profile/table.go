@@ -37,6 +37,8 @@ type attribute struct {
 	byDefault any
 	// defaultDoc says what the default is where it has to be computed.
 	defaultDoc string
+	// noun is what diagnostics call a value, where that isn't the attribute's name.
+	noun string
 	// values are the only ones; rule is what a string, or each string of a list, must obey.
 	values func() []string
 	rule   rule
@@ -81,7 +83,7 @@ var talosSpec = &blockSpec{
 	name: "talos", once: true, required: true,
 	doc: "The release that every image is made of.",
 	attributes: []attribute{
-		{name: "version", kind: text, required: true, doc: "Talos version; a version that isn't known yet is an error."},
+		{name: "version", kind: text, required: true, doc: "The release, such as `v1.13.9`; one that isn't known yet is an error."},
 		{name: "registry", kind: text, byDefault: talos.Registry, rule: repositoryRule,
 			doc: "Where imager, installer-base, the catalogue and official extensions come from."},
 		{name: "allow_unknown", kind: boolean, byDefault: false,
@@ -108,8 +110,8 @@ var variableSpec = &blockSpec{
 		name: "validation",
 		doc:  "A condition on the value; a variable can have several.",
 		attributes: []attribute{
-			{name: "condition", kind: expr, required: true, doc: "An expression that is true for good values."},
-			{name: "error_message", kind: expr, required: true, doc: "A sentence that says what a good value is."},
+			{name: "condition", kind: boolean, required: true, doc: "An expression that is true for good values."},
+			{name: "error_message", kind: text, required: true, doc: "A sentence that says what a good value is."},
 		},
 	}},
 	example: `variable "console" {
@@ -145,7 +147,7 @@ var extensionSpec = &blockSpec{
 		{name: "image", kind: text, rule: imageRule, doc: "An image in a registry, with tag or digest: `registry.corp/talos/agent:1.4.0`."},
 		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree. A pattern must match exactly one."},
 		{name: "oci_layout", kind: hostDirectory, doc: "A directory with an OCI layout. A pattern must match exactly one."},
-		{name: "version", kind: text, rule: extensionVersionRule, doc: "Version of an extension that is written here; required there."},
+		{name: "version", noun: "extension version", kind: text, rule: extensionVersionRule, doc: "Version of an extension that is written here; required there."},
 		{name: "description", kind: text, rule: shortRule, doc: "One sentence for `talosctl get extensions`."},
 		{name: "author", kind: text, rule: shortRule, doc: "Who maintains it."},
 		{name: "files", kind: files, doc: "Files by their absolute path in the root file system."},
@@ -175,11 +177,11 @@ var serviceSpec = &blockSpec{
 	attributes: []attribute{
 		{name: "entrypoint", kind: text, required: true, rule: absoluteRule, doc: "The program, an absolute path in the container's root."},
 		{name: "args", kind: texts, doc: "Its arguments."},
-		{name: "environment", kind: texts, rule: environmentRule, doc: "Environment variables, each `NAME=value`."},
-		{name: "environment_file", kind: text, rule: absoluteRule, doc: "A file of the host with environment variables."},
+		{name: "environment", noun: "environment variable", kind: texts, rule: environmentRule, doc: "Environment variables, each `NAME=value`."},
+		{name: "environment_file", noun: "environment file", kind: text, rule: absoluteRule, doc: "A file of the host with environment variables."},
 		{name: "mounts", kind: mounts, doc: "What the container sees of the machine."},
 		{name: "depends", kind: depends, doc: "What the service waits for; each element has exactly one field."},
-		{name: "restart", kind: text, byDefault: "always", values: oneOf("always", "never", "untilSuccess"), doc: "When it is started again."},
+		{name: "restart", noun: "restart policy", kind: text, byDefault: "always", values: oneOf("always", "never", "untilSuccess"), doc: "When it is started again."},
 		{name: "log_to_console", kind: boolean, byDefault: false, doc: "Log to the machine's console, too."},
 	},
 	blocks: []*blockSpec{{
@@ -188,9 +190,9 @@ var serviceSpec = &blockSpec{
 		attributes: []attribute{
 			{name: "writeable_rootfs", kind: boolean, byDefault: false, doc: "The container's root can be written to."},
 			{name: "writeable_sysfs", kind: boolean, byDefault: false, doc: "`/sys` can be written to."},
-			{name: "masked_paths", kind: texts, rule: absoluteRule, doc: "Paths that the container can't see, instead of the default ones."},
-			{name: "readonly_paths", kind: texts, rule: absoluteRule, doc: "Paths that it can't write to, instead of the default ones."},
-			{name: "rootfs_propagation", kind: text, values: oneOf("private", "rprivate", "rshared", "rslave", "shared", "slave"),
+			{name: "masked_paths", noun: "masked path", kind: texts, rule: absoluteRule, doc: "Paths that the container can't see, instead of the default ones."},
+			{name: "readonly_paths", noun: "read-only path", kind: texts, rule: absoluteRule, doc: "Paths that it can't write to, instead of the default ones."},
+			{name: "rootfs_propagation", noun: "mount propagation", kind: text, values: oneOf("private", "rprivate", "rshared", "rslave", "shared", "slave"),
 				doc: "Mount propagation of the root."},
 		},
 	}},
@@ -223,12 +225,12 @@ var imageSpec = &blockSpec{
 				"one on either side; else it is one more. Attributes of an inherited image are evaluated there: they don't see the matrix of the image that inherits them."},
 		{name: "matrix", kind: expr, own: true,
 			doc: "An object of lists: the block stands for one image for each combination, and the keys are variables in it. Needs `name`."},
-		{name: "name", kind: text, own: true, rule: imageNameRule, defaultDoc: "the label", doc: "The image's name, made from the matrix: `\"metal-${console}\"`."},
+		{name: "name", noun: "image name", kind: text, own: true, rule: imageNameRule, defaultDoc: "the label", doc: "The image's name, made from the matrix: `\"metal-${console}\"`."},
 		{name: "platform", kind: text, byDefault: "metal", values: talos.Platforms, doc: "Where it boots."},
 		{name: "architectures", kind: texts, byDefault: []string{talos.AMD64}, values: talos.Architectures, doc: "What it boots on; every output is built for each."},
 		{name: "extensions", kind: extensionRefs,
 			doc: "Extensions in the order of their layers: names of the official catalogue (`\"siderolabs/gvisor\"`) or declared ones (`extension.motd`)."},
-		{name: "kernel_args", kind: texts, rule: kernelArgRule,
+		{name: "kernel_args", noun: "kernel argument", kind: texts, rule: kernelArgRule,
 			doc: "Kernel arguments, each an element. They are added to Talos's; `console=` replaces all consoles; `-NAME` removes one, `-NAME=VALUE` one value of it."},
 		{name: "splash", kind: hostFile, defaultDoc: "Talos's own", doc: "A BMP file for the UKI's boot splash."},
 	},

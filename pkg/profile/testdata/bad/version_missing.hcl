@@ -1,0 +1,6 @@
+talos {
+}
+
+image "metal" {
+  output "iso" {}
+}

@@ -1,0 +1,7 @@
+talos {
+  version = "v1.4.8"
+}
+
+image "metal" {
+  output "iso" {}
+}

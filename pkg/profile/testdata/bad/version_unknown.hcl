@@ -1,0 +1,7 @@
+talos {
+  version = "1.99.0"
+}
+
+image "metal" {
+  output "iso" {}
+}
