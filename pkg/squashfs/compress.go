@@ -40,8 +40,10 @@ type zstdCompressor struct {
 	pool *sync.Pool
 }
 
-func (z zstdCompressor) compress(dst, src []byte) ([]byte, error) { return z.enc.EncodeAll(src, dst), nil }
-func (z zstdCompressor) release()                                 { z.pool.Put(z.enc) }
+func (z zstdCompressor) compress(dst, src []byte) ([]byte, error) {
+	return z.enc.EncodeAll(src, dst), nil
+}
+func (z zstdCompressor) release() { z.pool.Put(z.enc) }
 
 type zstdKey struct {
 	level     zstd.EncoderLevel
