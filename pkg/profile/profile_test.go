@@ -2,12 +2,17 @@ package profile
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/hcl/v2"
 )
 
@@ -101,8 +106,215 @@ func load(t *testing.T, name string, o Options) *Profile {
 	return p
 }
 
-func TestIssue(t *testing.T) {
+// TestGood compares what the profiles of testdata/good resolve to.
+func TestGood(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"issue.hcl", "language.hcl", "outputs.hcl", "authored.hcl", "registries.hcl", "directory"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			name := filepath.Join("testdata/good", name)
+			golden(t, name+".txt", resolved(t, load(t, name, Options{Env: environmentOf(t, name)})))
+		})
+	}
+}
+
+// resolved prints a profile without ranges.
+func resolved(t *testing.T, p *Profile) []byte {
+	t.Helper()
+	type extension struct {
+		Name    string
+		Sources map[string]*Source
+	}
+	var extensions []extension
+	for _, e := range p.Extensions {
+		extensions = append(extensions, extension{e.Name, e.sources})
+	}
+	files := map[string][]string{}
+	for _, img := range p.Images {
+		for j := range img.Extensions {
+			if e := img.Extensions[j].Declared; e != nil && e.For("amd64") == nil {
+				t.Errorf("extension %s has no source", e.Name)
+			}
+		}
+		for _, o := range img.Outputs {
+			files[img.Name] = append(files[img.Name], img.FileNames(o)...)
+		}
+	}
+	var plain any
+	b, err := json.Marshal(map[string]any{
+		"Talos": p.Talos, "Version": p.Talos.Version.String(), "Extensions": extensions, "Registries": p.Registries, "Images": p.Images, "Dir": p.Dir, "FileNames": files,
+	})
+	if err == nil {
+		err = json.Unmarshal(b, &plain)
+	}
+	if err == nil {
+		b, err = json.MarshalIndent(withoutRanges(plain), "", "  ")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, '\n')
+}
+
+func withoutRanges(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		delete(v, "Range")
+		delete(v, "Declared")
+		for k, inner := range v {
+			if inner == nil || inner == "" || inner == false || inner == 0.0 {
+				delete(v, k)
+				continue
+			}
+			v[k] = withoutRanges(inner)
+		}
+	case []any:
+		for i := range v {
+			v[i] = withoutRanges(v[i])
+		}
+	}
+	return v
+}
+
+func environmentOf(t *testing.T, name string) func(string) (string, bool) {
+	t.Helper()
+	source, err := os.ReadFile(name)
+	if st, statErr := os.Stat(name); err != nil && (statErr != nil || !st.IsDir()) {
+		t.Fatal(err)
+	}
+	return environment(source)
+}
+
+// TestJSON: the JSON form says the same as the native one.
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	native := resolved(t, load(t, "testdata/good/language.hcl", Options{Env: environmentOf(t, "testdata/good/language.hcl")}))
+	json := resolved(t, load(t, "testdata/good/language.hcl.json", Options{}))
+	if diff := cmp.Diff(string(native), string(json)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRanges: what a later stage may complain about knows where it stands.
+func TestRanges(t *testing.T) {
 	t.Parallel()
 	p := load(t, "testdata/good/issue.hcl", Options{})
-	t.Logf("%+v", p.Images[0])
+	img := p.Images[0]
+	disk, installer := img.Outputs[1], img.Outputs[2]
+	for _, c := range []struct {
+		got  hcl.Range
+		want string
+	}{
+		{p.Talos.At("version"), `"v1.13.9"`},
+		{p.Talos.At("registry"), "talos"},
+		{p.Extensions[0].Range, `extension "motd"`},
+		{p.Extensions[0].At("path"), `"examples/motd"`},
+		{img.Range, `image "metal"`},
+		{img.At("platform"), `"metal"`},
+		{img.At("splash"), `image "metal"`},
+		{img.Extensions[0].Range, `"siderolabs/gvisor"`},
+		{img.Extensions[2].Range, "extension.motd"},
+		{img.KernelArgs[0].Range, `"console=${console}"`},
+		{disk.Range, `output "disk"`},
+		{disk.At("size"), `"8GiB"`},
+		{installer.At("tag"), `"registry.example.com/talos/installer:v1.13.9-metal"`},
+	} {
+		if got := string(c.got.SliceBytes(p.Files[c.got.Filename].Bytes)); got != c.want {
+			t.Errorf("%s is %s, want %s", c.got, got, c.want)
+		}
+	}
+}
+
+// TestTable: every row has its field, and every field its row.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		spec *blockSpec
+		of   any
+		// besides are rows that the block evaluates itself.
+		besides []string
+	}{
+		{talosSpec, Talos{}, []string{"version"}},
+		{extensionSpec, Source{}, nil},
+		{serviceSpec, Service{}, nil},
+		{serviceSpec.blocks[0], Security{}, nil},
+		{registrySpec, Registry{}, nil},
+		{imageSpec, Image{}, []string{"inherits", "matrix", "name"}},
+		{outputSpec, Output{}, nil},
+	} {
+		var fields []string
+		for f := range reflect.TypeOf(c.of).Fields() {
+			if tag := f.Tag.Get("hcl"); tag != "" {
+				fields = append(fields, tag)
+			}
+		}
+		var rows []string
+		for _, a := range c.spec.attributes {
+			if !slices.Contains(c.besides, a.name) {
+				rows = append(rows, a.name)
+			}
+		}
+		slices.Sort(fields)
+		slices.Sort(rows)
+		if diff := cmp.Diff(rows, fields); diff != "" {
+			t.Errorf("%s: rows and fields differ: %s", c.spec.name, diff)
+		}
+	}
+}
+
+// TestUnreadable: what has no source to point at.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	many := filepath.Join(dir, "many")
+	if err := os.Mkdir(many, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxFiles + 1 {
+		write(fmt.Sprintf("many/%d.hcl", i), "")
+	}
+	empty := filepath.Join(dir, "empty")
+	if err := os.Mkdir(empty, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, want string }{
+		{filepath.Join(dir, "absent.hcl"), "There is no "},
+		{write("large.hcl", strings.Repeat("#", maxFile+1)), "larger than 1 MiB"},
+		{os.DevNull, "not a regular file"},
+		{empty, "has no *.hcl"},
+		{many, "more than 100"},
+	} {
+		_, diags := Load(c.name, Options{})
+		if len(diags) != 1 || !strings.Contains(diags[0].Detail, c.want) {
+			t.Errorf("%s: got %v, want one diagnostic with %q", c.name, diags, c.want)
+		}
+	}
+	if _, diags := Load(write("most.hcl", "talos {\n version = \"v1.13.9\"\n}\nimage \"x\" {\n output \"iso\" {}\n}\n"+strings.Repeat("#", maxFile-80)+"\n"), Options{}); len(diags) > 0 {
+		t.Errorf("a file of the largest size: %v", diags)
+	}
+}
+
+// TestAll: one run reports everything, sorted and once.
+func TestAll(t *testing.T) {
+	t.Parallel()
+	_, diags := Load("testdata/bad/names.hcl", Options{})
+	seen := map[string]bool{}
+	last := 0
+	for _, d := range diags {
+		key := d.Subject.String() + d.Summary + d.Detail
+		if seen[key] || d.Subject.Start.Byte < last {
+			t.Errorf("repeated or out of order: %s", key)
+		}
+		seen[key], last = true, d.Subject.Start.Byte
+	}
+	if len(diags) < 20 {
+		t.Errorf("got %d diagnostics, want all of them", len(diags))
+	}
 }

@@ -1,0 +1,7 @@
+talos {
+  version = "v1.13.9"
+}
+
+variable "console" {
+  default = "ttyS0"
+}

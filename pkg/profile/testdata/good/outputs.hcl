@@ -1,0 +1,22 @@
+talos {
+  version = "v1.14.0-beta.1"
+}
+
+image "_base" {
+  splash = "splash.bmp"
+  output "iso" {}
+  output "disk" {
+    size = "8GiB"
+  }
+}
+
+image "all" {
+  inherits = ["_base"]
+  output "uki" {}
+  output "initramfs" {}
+  output "kernel" {}
+  output "cmdline" {}
+  output "installer" {
+    tag = "localhost:5000/talos:all"
+  }
+}
