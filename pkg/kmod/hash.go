@@ -22,7 +22,7 @@ func sortAsHashed(list []string, buckets uint32) {
 // characters make others differ).
 func superFastHash(s string) uint32 {
 	b := []byte(s)
-	h := uint32(len(b)) //nolint:gosec // names are short
+	h := uint32(len(b)) // names are short
 	pair := func(i int) uint32 { return uint32(binary.LittleEndian.Uint16(b[i:])) }
 	for ; len(b) >= 4; b = b[4:] {
 		h += pair(0)

@@ -95,7 +95,7 @@ func (g *graph) outputs(dir *tree.Tree) (map[string][]byte, error) {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(bins)) {
-		if made[name], err = buildTrie(bins[name]); err != nil {
+		if made[name], err = buildTrie(bins[name], nodePlace); err != nil {
 			return nil, fmt.Errorf("make %s: %w", name, err)
 		}
 	}

@@ -38,8 +38,8 @@ type Module struct {
 	Signature *Signature `json:",omitempty"`
 }
 
-// Symbol is a symbol that a module exports or imports. As text and in JSON it is "name", "name 0123abcd" or, for a weak one,
-// "name?".
+// Symbol is a symbol that a module exports or imports. As text and in JSON it is its name, then "0123abcd" with a CRC, then "weak" for a
+// weak one, with spaces between.
 type Symbol struct {
 	Name string
 	// CRC is the checksum of the symbol's type; both sides must agree. It means something where HasCRC is set.
@@ -49,14 +49,16 @@ type Symbol struct {
 	Weak bool
 }
 
+const weak = " weak"
+
 // String returns the symbol as in JSON.
 func (s Symbol) String() string {
 	text := s.Name
-	if s.Weak {
-		text += "?"
-	}
 	if s.HasCRC {
 		text += fmt.Sprintf(" %08x", s.CRC)
+	}
+	if s.Weak {
+		text += weak
 	}
 	return text
 }
@@ -66,9 +68,9 @@ func (s Symbol) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
 func (s *Symbol) UnmarshalText(text []byte) error {
-	name, crc, hasCRC := strings.Cut(string(text), " ")
-	name, weak := strings.CutSuffix(name, "?")
-	*s = Symbol{Name: name, HasCRC: hasCRC, Weak: weak}
+	rest, isWeak := strings.CutSuffix(string(text), weak)
+	name, crc, hasCRC := strings.Cut(rest, " ")
+	*s = Symbol{Name: name, HasCRC: hasCRC, Weak: isWeak}
 	if !hasCRC {
 		return nil
 	}

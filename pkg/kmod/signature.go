@@ -101,7 +101,7 @@ func parsePKCS7(der []byte) (*Signature, error) {
 	}
 	var issuer pkix.Name
 	issuer.FillFromRDNSequence(&id.Issuer)
-	s.Signer, s.KeyID = issuer.CommonName, hexBytes(id.Serial.Bytes())
+	s.Signer, s.KeyID = strings.ToValidUTF8(issuer.CommonName, "?"), hexBytes(id.Serial.Bytes())
 	return s, nil
 }
 

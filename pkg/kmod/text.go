@@ -11,9 +11,6 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// maxAlias is the longest alias that depmod normalises, in bytes.
-const maxAlias = 4095
-
 // readText reads a file directly in a release directory. The error wraps [io/fs.ErrNotExist] where it is missing.
 func readText(dir *tree.Tree, name string) ([]byte, error) {
 	if n, ok := dir.Lookup(name); ok && n.Size() > maxText {
@@ -32,7 +29,7 @@ func (g *graph) dependencies() ([]Entry, error) {
 		for _, d := range g.closure(i) {
 			line.WriteString(" " + g.modules[d].Path)
 		}
-		lines[i] = Entry{Key: m.Name, Value: line.String(), Priority: uint32(i)} //nolint:gosec // at most maxModules
+		lines[i] = Entry{Key: m.Name, Value: line.String(), Priority: uint32(i)} // at most maxModules
 		if size += line.Len(); size > maxText {
 			return nil, fmt.Errorf("make modules.dep: it is over %d bytes, the limit of its binary form", maxText)
 		}
@@ -84,7 +81,7 @@ func (g *graph) aliasEntries() []Entry {
 	for i, m := range g.modules {
 		for _, alias := range m.Aliases {
 			if key, ok := normalize(alias); ok {
-				entries = append(entries, Entry{Key: key, Value: m.Name, Priority: uint32(i)}) //nolint:gosec // at most maxModules
+				entries = append(entries, Entry{Key: key, Value: m.Name, Priority: uint32(i)}) // at most maxModules
 			}
 		}
 	}
@@ -130,7 +127,7 @@ func (g *graph) symbolEntries() []Entry {
 	entries := make([]Entry, 0, len(g.owners))
 	for _, name := range g.symbols() {
 		owner := g.owners[name]
-		entries = append(entries, Entry{Key: "symbol:" + name, Value: g.modules[owner].Name, Priority: uint32(owner)}) //nolint:gosec // at most maxModules
+		entries = append(entries, Entry{Key: "symbol:" + name, Value: g.modules[owner].Name, Priority: uint32(owner)}) // at most maxModules
 	}
 	return entries
 }

@@ -18,6 +18,9 @@ const (
 	nodeValues   = 0x40000000
 	nodeChildren = 0x20000000
 	nodePlace    = 0x0fffffff
+
+	// maxKey is the longest key, in bytes: depmod normalises no longer alias.
+	maxKey = 4095
 )
 
 // Entry is a value of a binary index under a key. A key can have many.
@@ -27,18 +30,21 @@ type Entry struct {
 	Priority uint32
 }
 
-// buildTrie makes a binary index. As in depmod, of two values with the same key and priority the later entry comes first.
-func buildTrie(entries []Entry) ([]byte, error) {
+// buildTrie makes a binary index of at most limit bytes. As in depmod, of two values with the same key and priority the later entry comes
+// first.
+func buildTrie(entries []Entry, limit int) ([]byte, error) {
 	size := 0
 	for _, e := range entries {
+		if len(e.Key) > maxKey {
+			return nil, fmt.Errorf("index %.100q…: the key has %d bytes, and the limit is %d", e.Key, len(e.Key), maxKey)
+		}
 		for _, s := range []string{e.Key, e.Value} {
 			if i := strings.IndexFunc(s, func(r rune) bool { return r == 0 || r >= 0x80 }); i >= 0 {
 				return nil, fmt.Errorf("index %q: %q has byte %#02x, and the index is 7-bit ASCII", e.Key, s, s[i])
 			}
 		}
-		size += len(e.Value) + 1
-		if size > nodePlace {
-			return nil, fmt.Errorf("index %q: the index is over %d bytes, the limit of its format", e.Key, nodePlace)
+		if size += len(e.Value) + 5; size > limit-trieHeader {
+			return nil, fmt.Errorf("index %.100q: the values alone take more than %d bytes, the limit of the format", e.Key, limit-trieHeader)
 		}
 	}
 	entries = slices.Clone(entries)
@@ -51,8 +57,8 @@ func buildTrie(entries []Entry) ([]byte, error) {
 	binary.BigEndian.PutUint32(b[4:], trieVersion)
 	b, root := appendNode(b, entries, 0, 0)
 	binary.BigEndian.PutUint32(b[8:], root)
-	if len(b) > nodePlace {
-		return nil, fmt.Errorf("index: it has %d bytes, and the limit of its format is %d", len(b), nodePlace)
+	if len(b) > limit {
+		return nil, fmt.Errorf("index: it takes %d bytes, and the limit of the format is %d", len(b), limit)
 	}
 	return b, nil
 }
@@ -60,7 +66,7 @@ func buildTrie(entries []Entry) ([]byte, error) {
 // appendNode appends the node of sorted entries whose keys agree in their first depth bytes, and then its children. The node's prefix is
 // the next n bytes of their keys.
 func appendNode(b []byte, entries []Entry, depth, n int) ([]byte, uint32) {
-	node := uint32(len(b)) //nolint:gosec // buildTrie refuses an index where it does not fit
+	node := uint32(len(b)) // buildTrie refuses an index where it does not fit
 	if n > 0 {
 		b = append(b, entries[0].Key[depth:depth+n]...)
 		b = append(b, 0)
@@ -84,7 +90,7 @@ func appendNode(b []byte, entries []Entry, depth, n int) ([]byte, uint32) {
 	}
 	if values > 0 {
 		node |= nodeValues
-		b = binary.BigEndian.AppendUint32(b, uint32(values)) //nolint:gosec // as above
+		b = binary.BigEndian.AppendUint32(b, uint32(values)) // as above
 		for _, e := range entries[:values] {
 			b = binary.BigEndian.AppendUint32(b, e.Priority)
 			b = append(b, e.Value...)

@@ -7,14 +7,17 @@ import (
 	"fmt"
 )
 
-// ReadIndex reads a binary index as depmod and [Index] write it: keys in byte order, the values of each as they come in the file. An empty file, which
-// depmod makes where it has nothing to read, is an empty index.
+// maxRead is the largest index to read. That of a distribution's kernel has 2 MiB.
+const maxRead = 32 << 20
+
+// ReadIndex reads a binary index as depmod and [Index] write it: keys in byte order, the values of each as they come in the file. An empty
+// file, which depmod makes where it has nothing to read, is an empty index.
 func ReadIndex(b []byte) ([]Entry, error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
-	if len(b) < trieHeader || len(b) > nodePlace {
-		return nil, fmt.Errorf("read index: it has %d bytes, and %d to %d are possible", len(b), trieHeader, nodePlace)
+	if len(b) < trieHeader || len(b) > maxRead {
+		return nil, fmt.Errorf("read index: it has %d bytes, and %d to %d are possible", len(b), trieHeader, maxRead)
 	}
 	if magic, version := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:]); magic != trieMagic || version != trieVersion {
 		return nil, fmt.Errorf("read index: magic %#x, version %#x: %#x and %#x are expected", magic, version, trieMagic, trieVersion)
@@ -51,8 +54,8 @@ func (r *trieReader) node(node uint32, key []byte) error {
 		}
 		key = append(key[:len(key):len(key)], prefix...)
 	}
-	if len(key) > maxAlias {
-		return fmt.Errorf("a key has more than %d bytes", maxAlias)
+	if len(key) > maxKey {
+		return fmt.Errorf("a key has more than %d bytes", maxKey)
 	}
 	var first byte
 	var children []byte
@@ -62,8 +65,8 @@ func (r *trieReader) node(node uint32, key []byte) error {
 			return err
 		}
 		first = span[0]
-		if span[1] < first {
-			return fmt.Errorf("children from %#x to %#x", first, span[1])
+		if first == 0 || span[1] < first || span[1] >= 0x80 {
+			return fmt.Errorf("children from %#02x to %#02x: a range of 7-bit ASCII is expected", first, span[1])
 		}
 		if children, err = r.take(4 * (int(span[1]-first) + 1)); err != nil {
 			return err
@@ -90,8 +93,8 @@ func (r *trieReader) values(key []byte) error {
 		return err
 	}
 	name := string(key)
-	if r.keys += len(name); r.keys > nodePlace {
-		return fmt.Errorf("the keys have more than %d bytes", nodePlace)
+	if r.keys += len(name); r.keys > maxRead {
+		return fmt.Errorf("the keys have more than %d bytes", maxRead)
 	}
 	for range binary.BigEndian.Uint32(b) {
 		if b, err = r.take(4); err != nil {
@@ -118,6 +121,11 @@ func (r *trieReader) string() ([]byte, error) {
 	n := bytes.IndexByte(r.b[r.at:], 0)
 	if n < 0 {
 		return nil, errTrieEnd
+	}
+	for _, c := range r.b[r.at : r.at+n] {
+		if c >= 0x80 {
+			return nil, fmt.Errorf("%q is not 7-bit ASCII", r.b[r.at:r.at+n])
+		}
 	}
 	s, err := r.take(n + 1)
 	return s[:n], err
