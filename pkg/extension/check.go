@@ -56,7 +56,7 @@ func (m Metadata) satisfied(version string) (bool, error) {
 	}
 	const limit = 256
 	if len(constraint) > limit {
-		return false, fmt.Errorf("Talos version constraint: %d bytes, the limit is %d", len(constraint), limit)
+		return false, fmt.Errorf("version constraint: %d bytes, the limit is %d", len(constraint), limit)
 	}
 	v, err := semver.Parse(version)
 	if err != nil {
@@ -64,7 +64,7 @@ func (m Metadata) satisfied(version string) (bool, error) {
 	}
 	in, err := semver.ParseRange(withoutV(constraint))
 	if err != nil {
-		return false, fmt.Errorf("Talos version constraint %q: %w", constraint, err)
+		return false, fmt.Errorf("version constraint %q: %w", constraint, err)
 	}
 	return in(v), nil
 }

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/talosmith/talosmith/pkg/talos"
 )
 
 // ManifestVersion is the only version of the manifest's format.
@@ -17,6 +18,11 @@ const (
 	maxManifest = 4 << 20
 	maxService  = 1 << 20
 	maxLayers   = 1000
+)
+
+var (
+	manifestLimits = talos.YAMLLimits{Bytes: maxManifest, Keys: 1000}
+	serviceLimits  = talos.YAMLLimits{Bytes: maxService, Keys: 1000}
 )
 
 // Manifest is an extension's manifest.yaml.
@@ -49,7 +55,7 @@ type Constraint struct {
 // ParseManifest reads a manifest.yaml. Unknown keys are ignored, as upstream does, but not wrong types.
 func ParseManifest(file []byte) (Manifest, error) {
 	var m Manifest
-	if err := decode(file, maxManifest, &m); err != nil {
+	if err := talos.DecodeYAML(file, manifestLimits, &m); err != nil {
 		return Manifest{}, fmt.Errorf("read manifest.yaml: %w", err)
 	}
 	if m == (Manifest{}) {
@@ -97,7 +103,7 @@ func WriteExtensionsYAML(list []Layer) ([]byte, error) {
 // ParseExtensionsYAML reads extensions.yaml.
 func ParseExtensionsYAML(file []byte) ([]Layer, error) {
 	var l layers
-	if err := decode(file, maxManifest, &l); err != nil {
+	if err := talos.DecodeYAML(file, manifestLimits, &l); err != nil {
 		return nil, fmt.Errorf("read extensions.yaml: %w", err)
 	}
 	if len(l.Layers) > maxLayers {
@@ -117,17 +123,6 @@ func ModulesDepManifest(release string) Manifest {
 		Author:      "Talos Machinery",
 		Description: "Combined modules.dep for all extensions",
 	}}
-}
-
-// decode reads the first document of a YAML file; an empty one leaves out as it is.
-func decode(file []byte, limit int, out any) error {
-	if len(file) > limit {
-		return fmt.Errorf("%d bytes, the limit is %d", len(file), limit)
-	}
-	if err := yaml.NewDecoder(bytes.NewReader(file)).Decode(out); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
 }
 
 func encode(v any) ([]byte, error) {

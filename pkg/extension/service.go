@@ -98,7 +98,7 @@ func ParseService(name string, file []byte) (Service, []Finding) {
 	const skipped = "Talos skips the service at boot"
 	var found findings
 	var node yaml.Node
-	if err := decode(file, maxService, &node); err != nil {
+	if err := talos.DecodeYAML(file, serviceLimits, &node); err != nil {
 		found.add(Error, CodeServiceSyntax, name, skipped, "%v", err)
 		return Service{}, found
 	}
@@ -188,9 +188,6 @@ func checkKeys(found *findings, name string, n *yaml.Node, t reflect.Type, depth
 		deepest = 10  // the schema has five levels
 		most    = 100 // findings
 	)
-	for n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
-		n = n.Content[0]
-	}
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}

@@ -1,17 +1,13 @@
 package talos
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"unicode"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // The files of the catalogue image, at its root.
@@ -128,11 +124,8 @@ type description struct {
 }
 
 func parseDescriptions(file []byte) (map[string]description, error) {
-	if len(file) > maxCatalogueFile {
-		return nil, fmt.Errorf("catalogue %s: %d bytes, the limit is %d", CatalogueDescriptions, len(file), maxCatalogueFile)
-	}
 	var about map[string]description
-	if err := yaml.NewDecoder(bytes.NewReader(file)).Decode(&about); err != nil && !errors.Is(err, io.EOF) {
+	if err := DecodeYAML(file, YAMLLimits{maxCatalogueFile, maxCatalogueEntries}, &about); err != nil {
 		return nil, fmt.Errorf("catalogue %s: %w", CatalogueDescriptions, err)
 	}
 	return about, nil
