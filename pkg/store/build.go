@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
@@ -146,7 +145,7 @@ func (s *Store) obtain(ctx context.Context, st *Step, key Key, needBlob bool) (o
 		return outcome{}, err
 	}
 	lock := flock.New(s.lockPath(key))
-	if ok, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil || !ok {
+	if ok, err := lock.TryLockContext(ctx, lockPoll); err != nil || !ok {
 		return outcome{}, fmt.Errorf("%s %s: wait for another process: %w", st.Name, st.Label, err)
 	}
 	defer lock.Unlock()

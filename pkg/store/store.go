@@ -131,6 +131,19 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.inUse.Close())
 }
 
+// Lock waits for the lock of a name that all processes with this store share. It has nothing to do with steps.
+func (s *Store) Lock(ctx context.Context, name string) (unlock func() error, err error) {
+	sum := sha256.Sum256([]byte(name))
+	lock := flock.New(s.lockPath(Key("named-" + hex.EncodeToString(sum[:]))))
+	if ok, err := lock.TryLockContext(ctx, lockPoll); err != nil || !ok {
+		return nil, fmt.Errorf("wait for another process with the lock of %q: %w", name, err)
+	}
+	return lock.Close, nil
+}
+
+// lockPoll is how often a held lock is tried.
+const lockPoll = 50 * time.Millisecond
+
 func (s *Store) path(kind, hex string) string {
 	if len(hex) < 2 {
 		hex = "00" + hex // no key or digest; a path that is never there

@@ -1,0 +1,225 @@
+// Package cli is what all targets share: it is where the environment, the clock and the terminal enter.
+//
+// The environment, all of it machine-local and none of it part of what is built (but SOURCE_DATE_EPOCH):
+//
+//	TALOSMITH_CACHE    folder of the store and of downloads; default: talosmith in the user's cache folder
+//	TALOSMITH_MIRRORS  HOST=URL,…: registries to ask first
+//	TALOSMITH_VERIFY   1: run every step even if its output is stored, and compare
+//	SOURCE_DATE_EPOCH  seconds: every timestamp; default: that of init in Talos's initramfs
+//	NO_COLOR           anything: no colours
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"golang.org/x/term"
+
+	"github.com/talosmith/talosmith/pkg/imager"
+	"github.com/talosmith/talosmith/pkg/profile"
+	"github.com/talosmith/talosmith/pkg/source"
+	"github.com/talosmith/talosmith/pkg/store"
+)
+
+// Options of a run. Zero values are the defaults that the documentation gives.
+type Options struct {
+	Profile string // path; "extensions.hcl"
+	Image   string // name; all images
+	Out     string // folder; "out"
+
+	Env     func(string) (string, bool) // os.LookupEnv
+	Mirrors []source.Mirror             // asked before those of the environment
+	Stdout  io.Writer                   // os.Stdout
+	Stderr  io.Writer                   // os.Stderr
+}
+
+// ErrShown says that everything has been printed already.
+var ErrShown = errors.New("see above")
+
+// Session is a profile with the store and the sources of this machine.
+type Session struct {
+	o       Options
+	Profile *profile.Profile
+	sources *source.Sources
+	store   *store.Store
+	epoch   *time.Time
+	print   *printer
+}
+
+// CacheDir is the folder of the store and of downloads.
+func CacheDir(env func(string) (string, bool)) (string, error) {
+	if dir, ok := env("TALOSMITH_CACHE"); ok && dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no cache folder: %w: set TALOSMITH_CACHE", err)
+	}
+	return filepath.Join(dir, "talosmith"), nil
+}
+
+// Open reads the profile and opens what a build needs. Mistakes in the profile are printed, and the error is ErrShown.
+func Open(o Options) (*Session, error) {
+	s := &Session{o: o.withDefaults()}
+	s.print = newPrinter(s.o)
+	var diags hcl.Diagnostics
+	s.Profile, diags = profile.Load(s.o.Profile, profile.Options{Env: s.o.Env})
+	if err := s.show(diags); err != nil {
+		return nil, err
+	}
+	cache, err := CacheDir(s.o.Env)
+	if err != nil {
+		return nil, err
+	}
+	if s.epoch, err = sourceDateEpoch(s.o.Env); err != nil {
+		return nil, err
+	}
+	mirrors, _ := s.o.Env("TALOSMITH_MIRRORS")
+	more, err := source.ParseMirrors(mirrors)
+	if err != nil {
+		return nil, fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
+	}
+	verify, _ := s.o.Env("TALOSMITH_VERIFY")
+	s.sources = source.New(source.Options{
+		Cache: filepath.Join(cache, "downloads"), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
+		Log: slog.New(slog.NewTextHandler(s.o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime})), Progress: s.print.download,
+		Verify: verify == "1",
+	})
+	s.store, err = store.Open(store.Options{
+		Dir: filepath.Join(cache, "store"), Workers: runtime.GOMAXPROCS(0), Verify: verify == "1", Observe: s.print.step, Now: time.Now,
+	})
+	return s, err
+}
+
+// TalosVersion is the Talos version of a profile, as a tag. Mistakes in the profile are printed.
+func TalosVersion(name string) (string, error) {
+	s := &Session{o: Options{Profile: name}.withDefaults()}
+	s.print = newPrinter(s.o)
+	var diags hcl.Diagnostics
+	s.Profile, diags = profile.Load(name, profile.Options{Env: s.o.Env})
+	return s.Profile.Talos.Version.String(), s.show(diags)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Profile == "" {
+		o.Profile = "extensions.hcl"
+	}
+	if o.Out == "" {
+		o.Out = "out"
+	}
+	if o.Env == nil {
+		o.Env = os.LookupEnv
+	}
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	return o
+}
+
+func dropTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+func registries(p *profile.Profile) map[string]source.Registry {
+	all := map[string]source.Registry{}
+	for _, r := range p.Registries {
+		s := source.Registry{CA: r.CA, ClientCert: r.ClientCert, ClientKey: r.ClientKey, Insecure: r.Insecure}
+		for _, m := range r.Mirrors {
+			s.Mirrors = append(s.Mirrors, m.Value)
+		}
+		all[r.Host] = s
+	}
+	return all
+}
+
+func sourceDateEpoch(env func(string) (string, bool)) (*time.Time, error) {
+	text, ok := env("SOURCE_DATE_EPOCH")
+	if !ok || text == "" {
+		return nil, nil
+	}
+	seconds, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("SOURCE_DATE_EPOCH=%s: want seconds since 1970, at most %d", text, uint32(1<<32-1))
+	}
+	return new(time.Unix(int64(seconds), 0)), nil
+}
+
+// Close closes the store.
+func (s *Session) Close() error { return s.store.Close() }
+
+// Build resolves, plans and builds what is asked for, and prints each artefact.
+func (s *Session) Build(ctx context.Context, req imager.Request) (*imager.Manifest, error) {
+	req.Image = s.o.Image
+	res, jobs, diags := imager.Resolve(ctx, s.Profile, req, s.sources)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.show(diags); err != nil {
+		return nil, err
+	}
+	m, err := imager.Build(ctx, imager.Plan(res, s.sources, s.epoch), jobs, imager.Options{
+		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Tool: Version(), Note: s.print.note, Done: s.print.artefact,
+	})
+	s.print.end()
+	return m, err
+}
+
+// show prints diagnostics. Errors among them end the run.
+func (s *Session) show(diags hcl.Diagnostics) error {
+	if len(diags) == 0 {
+		return nil
+	}
+	width := uint(0)
+	if s.print.terminal {
+		width = uint(s.print.width)
+	}
+	if err := profile.WriteDiagnostics(s.o.Stderr, s.Profile.Files, diags, width, s.print.color); err != nil {
+		return err
+	}
+	if diags.HasErrors() {
+		return fmt.Errorf("%s: %w", s.o.Profile, ErrShown)
+	}
+	return nil
+}
+
+// module is this program's, whoever imports it.
+const module = "github.com/talosmith/talosmith"
+
+// Version is this program's version, from its build information.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "talosmith (unknown version)"
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == module && m.Version != "" {
+			return "talosmith " + m.Version
+		}
+	}
+	return "talosmith (devel)"
+}
+
+func terminalWidth(w io.Writer) (width int, ok bool) {
+	f, isFile := w.(*os.File)
+	if !isFile || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	return width, err == nil
+}

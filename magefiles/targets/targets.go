@@ -1,0 +1,68 @@
+// Package targets are the mage targets for those who build Talos images. Another repository has them by importing the package in
+// its own magefile, below a line with "//mage:import".
+package targets
+
+import (
+	"context"
+	"errors"
+
+	"github.com/talosmith/talosmith/internal/cli"
+	"github.com/talosmith/talosmith/pkg/imager"
+	"github.com/talosmith/talosmith/pkg/talos"
+)
+
+// ISO builds the ISO images that the profile declares.
+func ISO(ctx context.Context, profile, image, out *string) error {
+	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindISO}})
+}
+
+// Disk builds the disk images that the profile declares.
+func Disk(ctx context.Context, profile, image, out *string) error {
+	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindDisk}})
+}
+
+// Installer builds the installer images that the profile declares; it pushes nothing.
+func Installer(ctx context.Context, profile, image, out *string) error {
+	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindInstaller}})
+}
+
+// UKI builds the unified kernel image of every image, declared as an output or not.
+func UKI(ctx context.Context, profile, image, out *string) error {
+	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindUKI}, Undeclared: true})
+}
+
+// Initramfs builds the initramfs of every image, declared as an output or not.
+func Initramfs(ctx context.Context, profile, image, out *string) error {
+	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindInitramfs}, Undeclared: true})
+}
+
+// Kernel writes the kernel of every image, declared as an output or not.
+func Kernel(ctx context.Context, profile, image, out *string) error {
+	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindKernel}, Undeclared: true})
+}
+
+// Cmdline writes the kernel command line of every image, declared as an output or not.
+func Cmdline(ctx context.Context, profile, image, out *string) error {
+	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindCmdline}, Undeclared: true})
+}
+
+// All builds every output that the profile declares.
+func All(ctx context.Context, profile, image, out *string) error {
+	return build(ctx, profile, image, out, imager.Request{})
+}
+
+func build(ctx context.Context, profile, image, out *string, req imager.Request) error {
+	s, err := cli.Open(cli.Options{Profile: value(profile), Image: value(image), Out: value(out)})
+	if err != nil {
+		return err
+	}
+	_, err = s.Build(ctx, req)
+	return errors.Join(err, s.Close())
+}
+
+func value(flag *string) string {
+	if flag == nil {
+		return ""
+	}
+	return *flag
+}

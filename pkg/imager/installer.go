@@ -1,0 +1,280 @@
+package imager
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/talosmith/talosmith/pkg/profile"
+	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// installerVersion is part of the recipes of installer images: raise it when the bytes change.
+const installerVersion = "1"
+
+// DefaultTag is what an installer image is tagged with where the profile says nothing: never the official name, so that loading
+// the file replaces nothing.
+func DefaultTag(t Target) string {
+	return fmt.Sprintf("talosmith.local/installer:%s-%s", t.Facts.Version, t.Image.Name)
+}
+
+func tagOf(t Target, out profile.Output) string {
+	if out.Tag != "" {
+		return out.Tag
+	}
+	return DefaultTag(t)
+}
+
+func (t *target) installerRecipe(ctx context.Context, out profile.Output) (recipe, error) {
+	u, err := t.ukiRecipe(ctx, talos.KindInstaller)
+	if err != nil {
+		return nil, err
+	}
+	return recipe{"installer", installerVersion, u, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), tagOf(t.Target, out), t.Facts.InstallerFiles(false)}, nil
+}
+
+// ociImage is an image whose blobs are known: manifest, config, and layers that are read when they are written.
+type ociImage struct {
+	arch     string
+	manifest blob
+	config   blob
+	layers   []blob
+}
+
+// blob is content with its descriptor.
+type blob struct {
+	v1.Descriptor
+	tree.Blob
+}
+
+func newBlob(media types.MediaType, content []byte) blob {
+	sum := sha256.Sum256(content)
+	return blob{v1.Descriptor{
+		MediaType: media, Size: int64(len(content)), Digest: v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])},
+	}, tree.Bytes(content)}
+}
+
+// installer composes the installer image: the base's layers and one with the boot assets. That layer is not compressed: what is
+// in it is already. Upstream gives its files the mode 0000; these can be read by anyone.
+func (t *target) installer(ctx context.Context) (*ociImage, error) {
+	image, _, err := t.uki(ctx, talos.KindInstaller)
+	if err != nil {
+		return nil, err
+	}
+	var files []tree.Node
+	for _, f := range t.Facts.InstallerFiles(false) {
+		var content tree.Blob
+		switch f.Part {
+		case talos.PartUKI:
+			content = image
+		case talos.PartSDBoot:
+			content, err = t.asset(ctx, t.Facts.SDBoot)
+		case talos.PartKernel:
+			content, err = t.asset(ctx, t.Facts.Kernel)
+		case talos.PartInitramfs:
+			content, err = t.initramfs(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, tree.Node{Path: f.Path, Mode: 0o644, Content: content})
+	}
+	content, err := tarBlob(files, time.Unix(0, 0))
+	if err != nil {
+		return nil, err
+	}
+	digest, err := hashOf(content)
+	if err != nil {
+		return nil, err
+	}
+	assets := blob{v1.Descriptor{MediaType: types.OCIUncompressedLayer, Size: content.Size(), Digest: v1.Hash{Algorithm: "sha256", Hex: digest}}, content}
+	return t.assembleInstaller(ctx, assets)
+}
+
+func (t *target) assembleInstaller(ctx context.Context, assets blob) (*ociImage, error) {
+	base := t.Installer
+	layers := base.Layers
+	if len(layers) == 2 {
+		layers = layers[:1] // upstream: the second is the stock boot assets, which ours replace
+	}
+	config := v1.ConfigFile{Architecture: t.Arch, OS: "linux", Created: v1.Time{Time: t.epoch.UTC()}, RootFS: v1.RootFS{Type: "layers"}}
+	if base.Config != nil {
+		config.Config = *base.Config.Config.DeepCopy()
+	}
+	img := &ociImage{arch: t.Arch}
+	for i, l := range layers {
+		content, err := t.o.Sources.Layer(ctx, base, i)
+		if err != nil {
+			return nil, err
+		}
+		digest, err := v1.NewHash(l.Digest)
+		if err != nil {
+			return nil, err
+		}
+		diffID, err := v1.NewHash(l.DiffID)
+		if err != nil {
+			return nil, err
+		}
+		img.layers = append(img.layers, blob{v1.Descriptor{MediaType: ociLayerType(l.MediaType), Size: l.Size, Digest: digest}, content})
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
+		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: base.Ref.String()})
+	}
+	img.layers = append(img.layers, assets)
+	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, assets.Digest)
+	config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "boot assets with extensions"})
+
+	text, err := json.Marshal(config)
+	if err != nil {
+		return nil, err
+	}
+	img.config = newBlob(types.OCIConfigJSON, text)
+	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: img.config.Descriptor}
+	for _, l := range img.layers {
+		manifest.Layers = append(manifest.Layers, l.Descriptor)
+	}
+	if text, err = json.Marshal(manifest); err != nil {
+		return nil, err
+	}
+	img.manifest = newBlob(types.OCIManifestSchema1, text)
+	img.manifest.Platform = &v1.Platform{Architecture: t.Arch, OS: "linux"}
+	return img, nil
+}
+
+// ociLayerType is the OCI name of a layer's media type; the bytes are the same.
+func ociLayerType(media string) types.MediaType {
+	switch types.MediaType(media) {
+	case types.DockerLayer:
+		return types.OCILayer
+	case types.DockerUncompressedLayer:
+		return types.OCIUncompressedLayer
+	}
+	return types.MediaType(media)
+}
+
+// writeInstaller writes an archive that is an OCI layout and what `docker save` writes at once.
+func (t *target) writeInstaller(ctx context.Context, w io.WriterAt, out profile.Output) (int64, error) {
+	img, err := t.installer(ctx)
+	if err != nil {
+		return 0, err
+	}
+	archive, err := ociArchive([]*ociImage{img}, img.manifest, tagOf(t.Target, out))
+	if err != nil {
+		return 0, err
+	}
+	return tree.CopyAt(w, 0, archive)
+}
+
+// blobPath is where an OCI layout keeps a blob.
+func blobPath(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
+
+// ociArchive lays out images as an OCI layout in a tar, with what top describes as its one reference. A single image can be loaded
+// by docker, too.
+func ociArchive(images []*ociImage, top blob, tag string) (tree.Blob, error) {
+	_, short, _ := cutTag(tag)
+	ref := top.Descriptor
+	ref.Annotations = map[string]string{
+		"org.opencontainers.image.ref.name": short,
+		"io.containerd.image.name":          tag, // what containerd and docker name the image
+	}
+	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{ref}})
+	if err != nil {
+		return nil, err
+	}
+	blobs := []blob{top}
+	type dockerImage struct {
+		Config   string
+		RepoTags []string
+		Layers   []string
+	}
+	var docker []dockerImage
+	for _, img := range images {
+		blobs = append(blobs, img.manifest, img.config)
+		blobs = append(blobs, img.layers...)
+		d := dockerImage{Config: blobPath(img.config.Digest), RepoTags: []string{tag}}
+		for _, l := range img.layers {
+			d.Layers = append(d.Layers, blobPath(l.Digest))
+		}
+		docker = append(docker, d)
+	}
+	files := []tree.Node{
+		{Path: "oci-layout", Content: tree.String(`{"imageLayoutVersion":"1.0.0"}`)},
+		{Path: "index.json", Content: tree.Bytes(index)},
+	}
+	if len(docker) == 1 {
+		text, err := json.Marshal(docker)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, tree.Node{Path: "manifest.json", Content: tree.Bytes(text)})
+	}
+	seen := map[string]bool{}
+	for _, b := range blobs {
+		if p := blobPath(b.Digest); !seen[p] {
+			seen[p] = true
+			files = append(files, tree.Node{Path: p, Content: b.Blob})
+		}
+	}
+	for i := range files {
+		files[i].Mode = 0o644
+	}
+	return tarBlob(files, time.Unix(0, 0))
+}
+
+// cutTag splits a reference at its tag.
+func cutTag(ref string) (repository, tag string, ok bool) {
+	i := len(ref) - 1
+	for i >= 0 && ref[i] != ':' && ref[i] != '/' {
+		i--
+	}
+	if i < 0 || ref[i] == '/' {
+		return ref, "latest", false
+	}
+	return ref[:i], ref[i+1:], true
+}
+
+// tarBlob is a tar archive (USTAR, PAX where a size asks for it) of files in the order given, without directories: composed, not
+// copied.
+func tarBlob(files []tree.Node, modTime time.Time) (tree.Blob, error) {
+	var parts []tree.Blob
+	for _, f := range files {
+		var head bytes.Buffer
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: int64(f.Mode.Perm()), Size: f.Content.Size(), ModTime: modTime}
+		if err := tar.NewWriter(&head).WriteHeader(h); err != nil {
+			return nil, fmt.Errorf("tar %s: %w", f.Path, err)
+		}
+		size := f.Content.Size()
+		parts = append(parts, tree.Bytes(head.Bytes()), f.Content, tree.Zeros(roundUp(size, tarBlock)-size))
+	}
+	return tree.Concat(append(parts, tree.Bytes(slices.Clone(tarEnd[:])))...), nil
+}
+
+// tarBlock is what headers and contents fill up, in bytes; two blocks of zeros end an archive.
+const tarBlock = 512
+
+var tarEnd [2 * tarBlock]byte
+
+// hashOf reads a blob for its SHA-256, as hexadecimal digits.
+func hashOf(b tree.Blob) (string, error) {
+	r, err := b.Open()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	_, err = io.CopyBuffer(h, r, make([]byte, 1<<20))
+	if err := errors.Join(err, r.Close()); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,130 @@
+package imager
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// outFile writes an artefact in one pass: format writers go through it in ascending order, and it hashes as it writes. What they
+// leave out is a hole on disk and hashed from memory. The file appears under its name complete, or not at all.
+type outFile struct {
+	ctx  context.Context
+	f    *os.File
+	name string
+	lock *flock.Flock // tells other runs that somebody is at it
+	hash hash.Hash
+	at   int64 // what has been hashed
+}
+
+func createOut(ctx context.Context, name string) (*outFile, error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), tempPrefix+filepath.Base(name)+".")
+	if err != nil {
+		return nil, err
+	}
+	o := &outFile{ctx: ctx, f: f, name: name, lock: flock.New(f.Name()), hash: sha256.New()}
+	if _, err := o.lock.TryLock(); err != nil {
+		return nil, errors.Join(err, o.discard())
+	}
+	return o, nil
+}
+
+// tempPrefix marks files that are being written. What a killed run left is removed by the next.
+const tempPrefix = ".tmp-"
+
+// zeroPage is what holes are hashed from.
+var zeroPage [1 << 20]byte
+
+// WriteAt implements io.WriterAt for ascending offsets, and fails once the build is cancelled.
+func (o *outFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := o.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if off < o.at {
+		return 0, fmt.Errorf("write %s at byte %d: bytes up to %d are written already", o.name, off, o.at)
+	}
+	if err := o.hashZeros(off); err != nil {
+		return 0, err
+	}
+	n, err := o.f.WriteAt(p, off)
+	o.hash.Write(p[:n])
+	o.at += int64(n)
+	return n, err
+}
+
+func (o *outFile) hashZeros(to int64) error {
+	for o.at < to {
+		if err := o.ctx.Err(); err != nil {
+			return err
+		}
+		n := min(to-o.at, int64(len(zeroPage)))
+		o.hash.Write(zeroPage[:n])
+		o.at += n
+	}
+	return nil
+}
+
+// commit ends the file at size bytes and gives it its name. It returns the SHA-256 as hexadecimal digits, and the file's time.
+func (o *outFile) commit(size int64) (sum string, modified time.Time, err error) {
+	if size < o.at {
+		return "", modified, errors.Join(fmt.Errorf("write %s: %d bytes were written, %d announced", o.name, o.at, size), o.discard())
+	}
+	if err = o.hashZeros(size); err == nil {
+		err = o.f.Truncate(size)
+	}
+	if err == nil {
+		err = o.f.Chmod(0o644)
+	}
+	if err == nil {
+		var st os.FileInfo
+		if st, err = o.f.Stat(); err == nil {
+			modified = st.ModTime()
+		}
+	}
+	if err = errors.Join(err, o.f.Close()); err == nil {
+		err = os.Rename(o.f.Name(), o.name)
+	}
+	if err != nil {
+		return "", modified, errors.Join(err, o.lock.Close(), os.Remove(o.f.Name()))
+	}
+	return hex.EncodeToString(o.hash.Sum(nil)), modified, o.lock.Close()
+}
+
+// discard gives up.
+func (o *outFile) discard() error {
+	return errors.Join(o.f.Close(), o.lock.Close(), os.Remove(o.f.Name()))
+}
+
+// prepareOut makes the output folder, removes what killed runs left in it, and keeps other runs from changing its manifest until
+// unlock is called.
+func prepareOut(ctx context.Context, o Options) (unlock func() error, err error) {
+	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+		return nil, err
+	}
+	if unlock, err = o.Store.Lock(ctx, "out "+o.Out); err != nil {
+		return nil, err
+	}
+	left, err := filepath.Glob(filepath.Join(o.Out, tempPrefix+"*"))
+	for _, name := range left {
+		lock := flock.New(name)
+		if held, err2 := lock.TryLock(); held && err2 == nil {
+			err = errors.Join(err, os.Remove(name))
+		}
+		err = errors.Join(err, lock.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	return unlock, nil
+}

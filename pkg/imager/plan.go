@@ -1,0 +1,54 @@
+package imager
+
+import (
+	"time"
+
+	"github.com/talosmith/talosmith/pkg/source"
+	"github.com/talosmith/talosmith/pkg/store"
+)
+
+// Graph is all the steps of a build, and for which target they are. Equal steps of several targets run once.
+type Graph struct {
+	*Resolution
+	Targets []targetSteps
+}
+
+// targetSteps are what the artefacts of a target are composed of.
+type targetSteps struct {
+	Target
+	// Assets, Base and so on: see steps.go.
+	Assets, Base, Rootfs, BaseModules *store.Step
+	Extensions                        []extensionSteps
+}
+
+// Plan says which steps a build has. It does no I/O.
+func Plan(r *Resolution, src *source.Sources, epoch *time.Time) *Graph {
+	g := &Graph{Resolution: r}
+	for _, t := range r.Targets {
+		s := targetSteps{Target: t, Assets: assetsStep(src, r.Imager, t.Facts)}
+		s.Base = baseStep(s.Assets, t.Facts)
+		s.Rootfs = rootfsStep(s.Assets, t.Facts)
+		s.BaseModules = baseModulesStep(s.Rootfs, t.Facts)
+		for _, e := range t.Extensions {
+			s.Extensions = append(s.Extensions, planExtension(src, e, t.Facts, s.Base, epoch))
+		}
+		g.Targets = append(g.Targets, s)
+	}
+	return g
+}
+
+// modulesDep is the step of the layer with all modules' indexes, for extensions of which some have modules.
+func (t targetSteps) modulesDep(infos []extensionInfo) *store.Step {
+	var scans []*store.Step
+	for i, info := range infos {
+		if info.Modules {
+			scans = append(scans, t.Extensions[i].Modules)
+		}
+	}
+	if len(scans) == 0 {
+		return nil
+	}
+	o := squashfsOptions(t.Facts)
+	o.ModTime = time.Unix(0, 0)
+	return modulesDepStep(t.BaseModules, scans, t.Facts, o)
+}

@@ -1,0 +1,267 @@
+package imager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/hcl/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/talosmith/talosmith/pkg/profile"
+	"github.com/talosmith/talosmith/pkg/source"
+	"github.com/talosmith/talosmith/pkg/talos"
+)
+
+// Request says what of a profile is wanted.
+type Request struct {
+	// Image is one image's name; empty: all.
+	Image string
+	// Arch is one architecture; empty: all that an image is for.
+	Arch string
+	// Kinds of outputs; nil: every declared one.
+	Kinds []talos.Kind
+	// Undeclared: the kinds are wanted of every image, whether it declares them or not.
+	Undeclared bool
+}
+
+// outputs are those of an image that a request is about.
+func (r Request) outputs(img *profile.Image) []profile.Output {
+	if r.Kinds == nil {
+		return img.Outputs
+	}
+	var all []profile.Output
+	for _, kind := range r.Kinds {
+		declared := false
+		for _, o := range img.Outputs {
+			if o.Kind == kind {
+				all, declared = append(all, o), true
+			}
+		}
+		if r.Undeclared && !declared {
+			all = append(all, profile.Output{Kind: kind, Place: img.Place})
+		}
+	}
+	return all
+}
+
+// lookups is how many look-ups run at once.
+const lookups = 8
+
+// Resolve finds everything that a request needs of a profile: what is behind names and tags, by digest. Nothing is downloaded but
+// manifests, configs and the catalogue of extensions. The diagnostics have everything that is not there.
+func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.Sources) (*Resolution, []Job, hcl.Diagnostics) {
+	r := &resolver{ctx: ctx, p: p, src: src, res: &Resolution{Profile: p}}
+	jobs := r.targets(req)
+	if r.diags.HasErrors() {
+		return nil, nil, r.diags
+	}
+	r.work.SetLimit(lookups)
+	r.imager()
+	catalogue := r.catalogue()
+	for i := range r.res.Targets {
+		r.target(&r.res.Targets[i], catalogue, slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && j.Output.Kind == talos.KindInstaller }))
+	}
+	_ = r.work.Wait() // what went wrong is in diags
+	return r.res, jobs, r.diags
+}
+
+type resolver struct {
+	ctx  context.Context
+	p    *profile.Profile
+	src  *source.Sources
+	res  *Resolution
+	work errgroup.Group
+
+	mu    sync.Mutex
+	diags hcl.Diagnostics
+}
+
+func (r *resolver) report(severity hcl.DiagnosticSeverity, at hcl.Range, summary, detail string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := &hcl.Diagnostic{Severity: severity, Summary: summary, Detail: fmt.Sprintf(detail, args...), Subject: at.Ptr()}
+	for _, have := range r.diags { // one look-up can serve several images
+		if have.Summary == d.Summary && have.Detail == d.Detail && *have.Subject == *d.Subject {
+			return
+		}
+	}
+	r.diags = append(r.diags, d)
+}
+
+// targets chooses what the request is about.
+func (r *resolver) targets(req Request) (jobs []Job) {
+	found := false
+	for _, img := range r.p.Images {
+		if req.Image != "" && img.Name != req.Image && img.Label != req.Image {
+			continue
+		}
+		found = true
+		outputs := req.outputs(img)
+		if len(outputs) == 0 {
+			continue
+		}
+		for _, arch := range img.Architectures {
+			if req.Arch != "" && arch != req.Arch {
+				continue
+			}
+			facts, err := r.p.Talos.Facts(img.Platform, arch)
+			if err != nil { // the profile was checked with the same
+				r.report(hcl.DiagError, img.Range, "No such target", "%v.", err)
+				continue
+			}
+			r.res.Targets = append(r.res.Targets, Target{Image: img, Arch: arch, Facts: facts})
+			for _, o := range outputs {
+				jobs = append(jobs, Job{Target: len(r.res.Targets) - 1, Output: o})
+			}
+		}
+	}
+	if !found {
+		var names []string
+		for _, img := range r.p.Images {
+			names = append(names, img.Name)
+		}
+		r.report(hcl.DiagError, r.p.Talos.Range, "Unknown image", "The profile has no image %q; it has %s.%s", req.Image,
+			strings.Join(names, ", "), didYouMean(talos.Nearest(req.Image, names, 1)))
+	} else if len(jobs) == 0 {
+		at := r.p.Images[0].Range
+		for _, img := range r.p.Images {
+			if img.Name == req.Image {
+				at = img.Range
+			}
+		}
+		r.report(hcl.DiagError, at, "No such output", "No image declares an output %q. Add this line to an image block:\n\n  output %q {}\n", req.Kinds[0], req.Kinds[0])
+	}
+	return jobs
+}
+
+func didYouMean(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" Did you mean %q?", strings.Join(names, `", "`))
+}
+
+func (r *resolver) official(name string) source.Ref {
+	return source.Ref{Image: r.p.Talos.Registry + "/" + name + ":" + r.p.Talos.Version.String()}
+}
+
+// imager finds the imager image. That of amd64 holds the boot assets of every architecture.
+func (r *resolver) imager() {
+	r.work.Go(func() error {
+		a, err := r.src.Resolve(r.ctx, r.official(talos.ImagerImage), talos.AMD64)
+		if err != nil {
+			r.report(hcl.DiagError, r.p.Talos.At("version"), "Talos release not found", "%v.", err)
+		}
+		r.res.Imager = a
+		return nil
+	})
+}
+
+// catalogue reads the catalogue of official extensions, if any image wants one.
+func (r *resolver) catalogue() *talos.Catalogue {
+	var wants *profile.ExtensionRef
+	for _, t := range r.res.Targets {
+		for i, e := range t.Image.Extensions {
+			if e.Declared == nil && wants == nil {
+				wants = &t.Image.Extensions[i]
+			}
+		}
+	}
+	if wants == nil {
+		return nil
+	}
+	c, err := ReadCatalogue(r.ctx, r.p.Talos, r.src)
+	if err != nil {
+		r.report(hcl.DiagError, wants.Range, "Catalogue of extensions not found", "%v.", err)
+	}
+	return c
+}
+
+// ReadCatalogue reads the catalogue of official extensions of a Talos release.
+func ReadCatalogue(ctx context.Context, t profile.Talos, src *source.Sources) (*talos.Catalogue, error) {
+	a, err := src.Resolve(ctx, source.Ref{Image: t.Registry + "/" + talos.ExtensionsImage + ":" + t.Version.String()}, talos.AMD64)
+	if err != nil {
+		return nil, err
+	}
+	var c *talos.Catalogue
+	err = withSpool(func(spool source.Spool) error {
+		files, err := src.Tree(ctx, a, func(p string) bool { return p == talos.CatalogueDigests || p == talos.CatalogueDescriptions }, spool)
+		if err != nil {
+			return err
+		}
+		digests, err := files.ReadFile(talos.CatalogueDigests)
+		if err != nil {
+			return fmt.Errorf("catalogue %s: %w", a.Ref, err)
+		}
+		descriptions, err := files.ReadFile(talos.CatalogueDescriptions)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if c, err = talos.ParseCatalogue(digests, descriptions); err != nil {
+			return fmt.Errorf("catalogue %s: %w", a.Ref, err)
+		}
+		return nil
+	})
+	return c, err
+}
+
+// target finds the extensions of a target, and the base of its installer.
+func (r *resolver) target(t *Target, catalogue *talos.Catalogue, installer bool) {
+	t.Extensions = make([]Extension, len(t.Image.Extensions))
+	for i, e := range t.Image.Extensions {
+		ref, from, ok := r.locate(e, t.Arch, catalogue)
+		if !ok {
+			continue
+		}
+		r.work.Go(func() error {
+			a, err := r.src.Resolve(r.ctx, ref, t.Arch)
+			if err != nil {
+				r.report(hcl.DiagError, e.Range, "Extension not found", "%v.", err)
+				return nil
+			}
+			t.Extensions[i] = Extension{ExtensionRef: e, Artifact: a, From: from}
+			return nil
+		})
+	}
+	if !installer {
+		return
+	}
+	r.work.Go(func() error {
+		a, err := r.src.Resolve(r.ctx, r.official(t.Facts.InstallerBase), t.Arch)
+		if err != nil {
+			r.report(hcl.DiagError, r.p.Talos.At("version"), "Installer base not found", "%v.", err)
+		}
+		t.Installer = a
+		return nil
+	})
+}
+
+// locate says where an extension lies. Official ones are named by digest in the catalogue; the host and namespace are the profile's.
+func (r *resolver) locate(e profile.ExtensionRef, arch string, catalogue *talos.Catalogue) (ref source.Ref, from string, ok bool) {
+	if e.Declared != nil {
+		s := e.Declared.For(arch)
+		if s == nil || s.Authored() {
+			r.report(hcl.DiagError, e.Range, "Extension without a source", "The extension %q has no source for %s.", e.Name, arch)
+			return ref, "", false
+		}
+		return source.Ref{Path: s.Path, Image: s.Image, Tarball: s.Tarball, OCILayout: s.OCILayout}, e.Declared.Range.String(), true
+	}
+	if catalogue == nil {
+		return ref, "", false
+	}
+	entry, alias, ok := catalogue.Find(e.Name)
+	if !ok {
+		r.report(hcl.DiagError, e.Range, "Unknown extension", "The catalogue of Talos %s has no extension %q.%s `mage extensions` lists all.",
+			r.p.Talos.Version, e.Name, didYouMean(catalogue.Nearest(e.Name, 3)))
+		return ref, "", false
+	}
+	if alias != "" {
+		r.report(hcl.DiagWarning, e.Range, "Renamed extension", "The extension %q is called %q in Talos %s; that one is used. Write the new name.", alias, entry.Name, r.p.Talos.Version)
+	}
+	return source.Ref{Image: fmt.Sprintf("%s/%s:%s@%s", r.p.Talos.Registry, entry.Image(), entry.Tag, entry.Digest)}, "catalogue", true
+}

@@ -1,0 +1,171 @@
+package imager
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/talosmith/talosmith/pkg/extension"
+	"github.com/talosmith/talosmith/pkg/source"
+	"github.com/talosmith/talosmith/pkg/store"
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// target is a target at work: what its steps have said, and the boot assets, opened when something is composed of them.
+type target struct {
+	targetSteps
+	o      Options
+	facts  baseFacts
+	infos  []extensionInfo
+	layers []layer // of the initramfs, the lowest first
+	epoch  time.Time
+
+	mu     sync.Mutex
+	assets *tree.Tree
+	file   *os.File
+}
+
+// layer is a squashfs image in the initramfs.
+type layer struct {
+	extension.Layer
+	step *store.Step
+}
+
+// layerSuffix follows a layer's ID in its file name.
+const layerSuffix = ".sqsh"
+
+// newTarget runs the steps that say what there is.
+func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
+	t := &target{targetSteps: s, o: o, infos: make([]extensionInfo, len(s.Extensions))}
+	g, gctx := errgroup.WithContext(ctx)
+	load := func(st *store.Step, v any) {
+		g.Go(func() error {
+			b, err := o.Store.Build(gctx, st)
+			if err != nil {
+				return err
+			}
+			return readJSON(b, v)
+		})
+	}
+	load(s.Base, &t.facts)
+	for i, e := range s.Extensions {
+		load(e.Info, &t.infos[i])
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("image %s: %w", s.Name(), err)
+	}
+	t.epoch = time.Unix(t.facts.Epoch, 0)
+	if o.Epoch != nil {
+		t.epoch = *o.Epoch
+	}
+	for i, e := range s.Extensions {
+		t.layers = append(t.layers, layer{extension.Layer{Image: strconv.Itoa(i) + layerSuffix, Metadata: t.infos[i].Manifest.Metadata}, e.Squashfs})
+	}
+	if dep := s.modulesDep(t.infos); dep != nil {
+		var scan moduleScan
+		if err := t.readBaseScan(ctx, &scan); err != nil {
+			return nil, fmt.Errorf("image %s: %w", s.Name(), err)
+		}
+		t.layers = append(t.layers, layer{extension.Layer{Image: "modules.dep" + layerSuffix, Metadata: extension.ModulesDepManifest(scan.Release).Metadata}, dep})
+	}
+	return t, nil
+}
+
+func (t *target) readBaseScan(ctx context.Context, scan *moduleScan) error {
+	b, err := t.o.Store.Build(ctx, t.BaseModules)
+	if err != nil {
+		return err
+	}
+	if b.Size() == 0 {
+		return fmt.Errorf("the base has no kernel modules in /%s, extensions have", t.Facts.Modules())
+	}
+	return withPack(b, func(files *tree.Tree) error {
+		text, err := files.ReadFile(scanPath)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, scan)
+	})
+}
+
+// asset returns one of the boot assets, which can be read until close.
+func (t *target) asset(ctx context.Context, path string) (tree.Blob, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.assets == nil {
+		b, err := t.o.Store.Build(ctx, t.Assets)
+		if err != nil {
+			return nil, err
+		}
+		name, _ := tree.HostPath(b)
+		if t.file, err = os.Open(name); err != nil {
+			return nil, err
+		}
+		if t.assets, err = source.OpenPack(t.file, b.Size()); err != nil {
+			return nil, err
+		}
+	}
+	n, ok := t.assets.Lookup(path)
+	if !ok || n.Content == nil {
+		return nil, fmt.Errorf("the imager image %s has no %s", t.Assets.Label, path)
+	}
+	return n.Content, nil
+}
+
+func (t *target) close() error {
+	if t.file == nil {
+		return nil
+	}
+	return t.file.Close()
+}
+
+// recipe says what something composed depends on: anything that its bytes could change with.
+type recipe []any
+
+// id is the recipe's SHA-256, as hexadecimal digits.
+func (r recipe) id() (string, error) {
+	b, err := json.Marshal([]any(r))
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// digestsOf resolves steps, side by side.
+func (t *target) digestsOf(ctx context.Context, steps []*store.Step) ([]store.Digest, error) {
+	all := make([]store.Digest, len(steps))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, st := range steps {
+		g.Go(func() error {
+			r, err := t.o.Store.Resolve(ctx, st)
+			all[i] = r.Digest
+			return err
+		})
+	}
+	return all, g.Wait()
+}
+
+// extensionErrors are what makes an image of the extensions impossible, all at once.
+func (t *target) extensionErrors() error {
+	var errs []error
+	for i, info := range t.infos {
+		for _, f := range info.Findings {
+			if f.Severity == extension.Error {
+				errs = append(errs, fmt.Errorf("extension %s: %s", t.Target.Extensions[i].Name, f))
+			} else {
+				t.o.note("extension %s: %s", t.Target.Extensions[i].Name, f)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,128 @@
+package imager
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/tree"
+	"github.com/talosmith/talosmith/pkg/uki"
+)
+
+// mainProfile is the ID of the boot profile that starts Talos.
+const mainProfile = "main"
+
+// cmdline composes the kernel command line of an output.
+func (t *target) cmdline(kind talos.Kind) (talos.Cmdline, error) {
+	in := talos.CmdlineInput{Kind: kind}
+	for _, a := range t.Image.KernelArgs {
+		in.Extra = append(in.Extra, talos.ExtraArg{Value: a.Value, Origin: fmt.Sprintf("%s:%d", a.Range.Filename, a.Range.Start.Line)})
+	}
+	c, err := t.Facts.Cmdline(in)
+	if err != nil {
+		return c, fmt.Errorf("image %s: kernel command line: %w", t.Name(), err)
+	}
+	return c, nil
+}
+
+// ukiRecipe says what the UKI of an output depends on.
+func (t *target) ukiRecipe(ctx context.Context, kind talos.Kind) (recipe, error) {
+	initrd, err := t.initramfsRecipe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cmdline, err := t.cmdline(kind)
+	if err != nil {
+		return nil, err
+	}
+	reset, _ := t.Facts.Reset(kind)
+	splash, err := t.splashRecipe()
+	if err != nil {
+		return nil, err
+	}
+	return recipe{"uki", uki.Version, initrd, t.epoch.Unix(), cmdline.String(), reset, t.Facts.UKIProfiles, t.Facts.Version.String(), splash}, nil
+}
+
+// Places of sections in the list that uki makes.
+type ukiPlaces struct{ linux, initrd int }
+
+// uki assembles the UKI of an output: siderolabs/talos internal/pkg/uki. The places are indexes for [uki.Image.Offset].
+func (t *target) uki(ctx context.Context, kind talos.Kind) (*uki.Image, ukiPlaces, error) {
+	var places ukiPlaces
+	stub, err := t.asset(ctx, t.Facts.SDStub)
+	if err != nil {
+		return nil, places, err
+	}
+	kernel, err := t.asset(ctx, t.Facts.Kernel)
+	if err != nil {
+		return nil, places, err
+	}
+	initrd, err := t.initramfs(ctx)
+	if err != nil {
+		return nil, places, err
+	}
+	cmdline, err := t.cmdline(kind)
+	if err != nil {
+		return nil, places, err
+	}
+	splash, err := t.splash(ctx)
+	if err != nil {
+		return nil, places, err
+	}
+	var sections []uki.Section
+	add := func(name string, content tree.Blob) int {
+		sections = append(sections, uki.Section{Name: name, Content: content})
+		return len(sections) - 1
+	}
+	add(uki.OSRel, tree.String(uki.OSRelease(talos.Name, t.Facts.Version.String())))
+	add(uki.Cmdline, tree.String(cmdline.String()))
+	if t.facts.Release != "" {
+		add(uki.Uname, tree.String(t.facts.Release))
+	}
+	if splash != nil {
+		add(uki.Splash, splash)
+	}
+	places.linux = add(uki.Linux, kernel)
+	places.initrd = add(uki.Initrd, initrd)
+	if t.Facts.UKIProfiles {
+		add(uki.Profile, tree.String(uki.ProfileText(mainProfile, "")))
+		if reset, ok := t.Facts.Reset(kind); ok {
+			add(uki.Profile, tree.String(uki.ProfileText(reset.ID, reset.Title)))
+			add(uki.Cmdline, tree.String(cmdline.String()+" "+reset.Args))
+		}
+	}
+	image, err := uki.Assemble(stub, sections, t.epoch)
+	if err != nil {
+		return nil, places, fmt.Errorf("image %s: %w", t.Name(), err)
+	}
+	return image, places, nil
+}
+
+// splash is the picture that the stub shows: the profile's, else Talos's, else nil.
+func (t *target) splash(ctx context.Context) (tree.Blob, error) {
+	if t.Image.Splash == "" {
+		if !t.facts.Splash {
+			return nil, nil
+		}
+		return t.asset(ctx, splashPath)
+	}
+	b, err := tree.File(t.Image.Splash)
+	if err == nil {
+		err = uki.CheckBMP(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image %s: splash %s: %w", t.Name(), t.Image.Splash, err)
+	}
+	return b, nil
+}
+
+func (t *target) splashRecipe() (any, error) {
+	if t.Image.Splash == "" {
+		return t.facts.Splash, nil
+	}
+	b, err := tree.File(t.Image.Splash)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: splash: %w", t.Name(), err)
+	}
+	return hashOf(b)
+}
