@@ -17,13 +17,17 @@
 //	18      terminator of the descriptors
 //	32      with PartitionOffset 16: primary descriptor and terminator of the second set, whose block 0 is block 16,
 //	        so that a partition that starts there can be mounted
-//	…       directories, breadth first: records, then the Rock Ridge fields that a record has no room for
+//	…       directories, depth first: records, then the Rock Ridge fields that a record has no room for
 //	…       path tables, little-endian and big-endian
 //	…       directories and path tables of the second set: the same, block numbers 16 lower
+//	…       a block of zeros: where everything lies that has no content
 //	…       boot catalog (the file /boot.catalog), one block
-//	…       files in path order, each from a new block on
+//	…       boot images, then the other files, depth first in the order of their identifiers, each from a new block on
 //	1 MiB·n appended partitions, each a multiple of 1 MiB long
 //	end     Options.Tail: the caller's (GPT backup)
+//
+// What lies where is as xorriso has it, so that for the same tree and options the images are the same, byte for byte, as long as
+// no two names of a directory have the same identifier.
 //
 // A file that already lies inside an appended partition is not stored again: its directory record names the blocks inside
 // the partition (Options.Shared). Through the second set such a file can be read only from the whole device, since a

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -201,12 +202,11 @@ func small(t testing.TB) []byte {
 			{Path: "boot/image", BootInfoTable: true, GRUB2BootInfo: true}, {Platform: iso9660.UEFI, Path: "d/f"}}})
 }
 
-func TestReadDamaged(t *testing.T) {
-	t.Parallel()
-	image := small(t)
+// damages makes images of the small one that break a rule each.
+func damages(image []byte) map[string]func(b []byte) []byte {
 	root := int(binary.LittleEndian.Uint32(image[16*2048+158:])) * 2048
 	catalog := int(binary.LittleEndian.Uint32(image[17*2048+71:])) * 2048
-	for name, damage := range map[string]func(b []byte) []byte{
+	return map[string]func(b []byte) []byte{
 		"is empty":                            func(b []byte) []byte { return nil },
 		"ends in the descriptors":             func(b []byte) []byte { return b[:17*2048] },
 		"ends in the root":                    func(b []byte) []byte { return b[:root+100] },
@@ -232,7 +232,13 @@ func TestReadDamaged(t *testing.T) {
 		"has a file that is a directory":      func(b []byte) []byte { return replace(b, root, "PX\x24\x01\xed\x41", "PX\x24\x01\xed\x81") },
 		"has a catalog with a wrong checksum": func(b []byte) []byte { b[catalog+4]++; return b },
 		"has an endless catalog":              func(b []byte) []byte { return endless(b, catalog) },
-	} {
+	}
+}
+
+func TestReadDamaged(t *testing.T) {
+	t.Parallel()
+	image := small(t)
+	for name, damage := range damages(image) {
 		_, err := iso9660.NewReader(bytes.NewReader(damage(bytes.Clone(image))))
 		if !errors.Is(err, iso9660.ErrFormat) {
 			t.Errorf("an image that %s: got %v, want ErrFormat", name, err)
@@ -301,7 +307,11 @@ func TestReadTimeZone(t *testing.T) {
 }
 
 func FuzzReader(f *testing.F) {
-	f.Add(small(f))
+	image := small(f)
+	f.Add(image)
+	for _, damage := range damages(image) {
+		f.Add(damage(bytes.Clone(image)))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := iso9660.NewReader(bytes.NewReader(b))
 		if err != nil {
@@ -316,5 +326,47 @@ func FuzzReader(f *testing.F) {
 				}
 			}
 		}
+	})
+}
+
+// FuzzRoundTrip writes a tree of random names, targets and sizes, and reads it again.
+func FuzzRoundTrip(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(seed, uint8(40*seed))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, count uint8) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		text := func(most int) string {
+			s := make([]byte, 1+r.IntN(most))
+			for i := range s {
+				s[i] = "aAbB01._-~ "[r.IntN(11)]
+			}
+			return string(s)
+		}
+		dirs := []string{""}
+		nodes := []tree.Node{dir(".")}
+		have := map[string]bool{}
+		for range count {
+			path := dirs[r.IntN(len(dirs))] + text(1<<r.IntN(8))
+			if path == tree.Root || have[path] || !fs.ValidPath(path) || len(path) > 4000 {
+				continue
+			}
+			have[path] = true
+			switch r.IntN(4) {
+			case 0:
+				nodes, dirs = append(nodes, dir(path)), append(dirs, path+"/")
+			case 1:
+				nodes = append(nodes, link(path, text(1<<r.IntN(12))))
+			default:
+				nodes = append(nodes, file(path, text(1<<r.IntN(14))))
+			}
+		}
+		want := newTree(t, nodes...)
+		image := inMemory(t, want, iso9660.Options{ModTime: epoch, PartitionOffset: 16, Tail: int64(r.IntN(3)) * 2048})
+		got, err := iso9660.NewReader(bytes.NewReader(image))
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, got.Tree, want)
 	})
 }
