@@ -26,6 +26,7 @@ var Packages = map[string]string{
 	"htpasswd":           "apache2-utils",
 	"isoinfo":            "genisoimage",
 	"iucode_tool":        "iucode-tool",
+	"jsonschema":         "python3-jsonschema",
 	"mcopy":              "mtools",
 	"mdel":               "mtools",
 	"mdir":               "mtools",

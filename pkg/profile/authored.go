@@ -15,7 +15,7 @@ import (
 
 // Kinds that only authored extensions have.
 var (
-	files = kind{name: "an object of files", cty: cty.DynamicPseudoType, decode: decodeFiles, fields: []objectField{
+	files = kind{name: "an object of files", cty: cty.DynamicPseudoType, decode: decodeFiles, keyed: true, fields: []objectField{
 		{name: "source", kind: text, doc: "A file, relative to the profile."},
 		{name: "content", kind: text, doc: "The content itself, instead of `source`."},
 		{name: "mode", kind: text, doc: "Octal, as a string; default 0755 for an executable source, else 0644."},
@@ -72,7 +72,8 @@ func strs(v cty.Value) []string {
 // decodeFiles makes a []File, sorted by path.
 func decodeFiles(d *decoder, s *setting, v cty.Value) any {
 	if !v.Type().IsObjectType() && !v.Type().IsMapType() {
-		d.add(s.expr.Range(), "Wrong type", "%q takes an object of files, not %s. Write { \"/usr/local/bin/agent\" = { source = \"bin/agent\" } }.", s.row.name, describe(v))
+		d.add(s.expr.Range(), "Wrong type",
+			"%q takes an object of files, not %s. Write { \"/usr/local/bin/agent\" = { source = \"bin/agent\" } }.", s.row.name, describe(v))
 		return nil
 	}
 	ranges := itemRanges(s.expr)
@@ -127,10 +128,13 @@ func (d *decoder) file(f *File, fields map[string]cty.Value) bool {
 	n, err := strconv.ParseUint(mode.AsString(), 8, 32)
 	switch {
 	case err != nil || n == 0 || n > 0o777:
-		d.add(f.Range, "Bad file mode", "%s has the mode %s. Write the permissions in octal, as a string, such as \"0755\".", quote(f.Path), quote(mode.AsString()))
+		d.add(f.Range, "Bad file mode",
+			"%s has the mode %s. Write the permissions in octal, as a string, such as \"0755\".", quote(f.Path), quote(mode.AsString()))
 		return false
 	case n&0o002 != 0:
-		d.add(f.Range, "Bad file mode", "%s has the mode %s: everyone could write to it, which Talos does not allow in extensions. Write %q.", quote(f.Path), quote(mode.AsString()), fmt.Sprintf("%04o", n&^0o002))
+		d.add(f.Range, "Bad file mode",
+			"%s has the mode %s: everyone could write to it, which Talos does not allow in extensions. Write %q.",
+			quote(f.Path), quote(mode.AsString()), fmt.Sprintf("%04o", n&^0o002))
 		return false
 	}
 	f.Mode = fs.FileMode(n)
@@ -155,7 +159,8 @@ func itemRanges(x *expression) map[string]hcl.Range {
 // objects returns the objects of a list with their ranges; false after it reported what is wrong.
 func (d *decoder) objects(s *setting, v cty.Value, what string, each func(at hcl.Range, fields map[string]cty.Value) bool) bool {
 	if t := v.Type(); !t.IsTupleType() && !t.IsListType() {
-		d.add(s.expr.Range(), "Wrong type", "%q takes %s, not %s. Write [{ %s = … }].", s.row.name, s.row.kind.name, describe(v), s.row.kind.fields[0].name)
+		d.add(s.expr.Range(), "Wrong type",
+			"%q takes %s, not %s. Write [{ %s = … }].", s.row.name, s.row.kind.name, describe(v), s.row.kind.fields[0].name)
 		return false
 	}
 	ok := true
@@ -193,7 +198,8 @@ func decodeDepends(d *decoder, s *setting, v cty.Value) any {
 	out := []Dependency{}
 	ok := d.objects(s, v, "a dependency", func(at hcl.Range, fields map[string]cty.Value) bool {
 		if len(fields) != 1 {
-			d.add(at, "Bad dependency", "A dependency has exactly one of %s. Make an element of each.", list(fieldNames(s.row.kind.fields), "and"))
+			d.add(at, "Bad dependency",
+				"A dependency has exactly one of %s. Make an element of each.", list(fieldNames(s.row.kind.fields), "and"))
 			return false
 		}
 		dep := Dependency{Service: str(fields["service"]), Path: str(fields["path"]), Network: strs(fields["network"])}

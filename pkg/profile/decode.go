@@ -146,7 +146,8 @@ func (d *decoder) unknownAttribute(spec *blockSpec, label string, a *hclsyntax.A
 			d.add(a.NameRange, "Unknown attribute", "A profile has no attribute %q. Did you mean a block, %s?", a.Name, near[0])
 			return
 		}
-		d.add(a.NameRange, "Unknown attribute", "A profile has no attributes outside of its blocks. For a value of your own, write: locals { %s = … }", a.Name)
+		d.add(a.NameRange, "Unknown attribute",
+			"A profile has no attributes outside of its blocks. For a value of your own, write: locals { %s = … }", a.Name)
 		return
 	}
 	var known []string

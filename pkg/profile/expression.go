@@ -159,7 +159,8 @@ func tooDeep(tokens hclsyntax.Tokens) (hcl.Range, bool) {
 				depth -= counts[top]
 				counts[top] = 0
 			}
-		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc:
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd,
+			hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc:
 			if top > 0 {
 				depth -= counts[top]
 				counts, brace = counts[:top], brace[:top]

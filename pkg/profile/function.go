@@ -214,7 +214,9 @@ func (e *evaluator) render(dir, name string, variables cty.Value, functions map[
 func parseTemplate(m *meter, source, name string, start hcl.Pos) (*expression, hcl.Diagnostics) {
 	tokens, _ := hclsyntax.LexTemplate([]byte(source), name, start)
 	if at, deep := tooDeep(tokens); deep {
-		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Too deep", Subject: &at, Detail: "The template is nested too deeply, or has too many parts."}}
+		return nil, hcl.Diagnostics{{
+			Severity: hcl.DiagError, Summary: "Too deep", Detail: "It is nested too deeply, or has too many parts.", Subject: &at,
+		}}
 	}
 	parsed, diags := hclsyntax.ParseTemplate([]byte(source), name, start)
 	if diags.HasErrors() {

@@ -38,7 +38,8 @@ func (d *decoder) images(blocks []*block, t *Talos) []*Image {
 			first := byName[i.name]
 			switch {
 			case first != nil && first.block == b:
-				d.add(b.attributes["name"].expr.Range(), "Duplicate image", "Several combinations of the matrix give the name %q. Use all of its keys in the name.", i.name)
+				d.add(b.attributes["name"].expr.Range(), "Duplicate image",
+					"Several combinations of the matrix give the name %q. Use all of its keys in the name.", i.name)
 				continue
 			case first != nil:
 				d.add(b.at, "Duplicate image", "There is an image %q already, at %s. Rename one of them.", i.name, place(first.block.at))
@@ -49,7 +50,8 @@ func (d *decoder) images(blocks []*block, t *Talos) []*Image {
 		}
 	}
 	if len(all) > maxImages {
-		d.add(all[maxImages].block.at, "Too many images", "The profile makes %d images; at most %d are allowed. Make its matrices smaller.", len(all), maxImages)
+		d.add(all[maxImages].block.at, "Too many images",
+			"The profile makes %d images; at most %d are allowed. Make its matrices smaller.", len(all), maxImages)
 		return nil
 	}
 	for _, i := range all {
@@ -85,7 +87,8 @@ func (d *decoder) instances(b *block) []*instance {
 		return []*instance{{name: b.label, block: b}}
 	}
 	if name == nil {
-		d.add(matrix.name, "Missing attribute", "An image with a matrix needs \"name\", which tells its images apart: name = \"%s-${…}\"", b.label)
+		d.add(matrix.name, "Missing attribute",
+			"An image with a matrix needs \"name\", which tells its images apart: name = \"%s-${…}\"", b.label)
 		return nil
 	}
 	var out []*instance
@@ -181,7 +184,8 @@ func (d *decoder) cycles(all []*instance) {
 				for _, link := range append(slices.Clone(path[at:]), base) {
 					chain = append(chain, fmt.Sprintf("%q", link.name))
 				}
-				d.add(i.own.values["inherits"].at, "Inheritance cycle", "An image can't inherit itself: %s. Remove one of these.", strings.Join(chain, " → "))
+				d.add(i.own.values["inherits"].at, "Inheritance cycle",
+					"An image can't inherit itself: %s. Remove one of these.", strings.Join(chain, " → "))
 				return true
 			}
 			if !done[base] {
@@ -293,7 +297,9 @@ func (d *decoder) tag(o *Output, img *Image, t *Talos) {
 	}
 	for _, official := range []string{talos.Registry, t.Registry} {
 		if official != "" && strings.HasPrefix(o.Tag, official+"/") {
-			d.add(o.At("tag"), "Bad tag", "%s lies in %s, where Talos's own images come from: machines could not tell them apart. Use a repository of your own.", quote(o.Tag), official)
+			d.add(o.At("tag"), "Bad tag",
+				"%s lies in %s, where Talos's own images come from: machines could not tell them apart. Use a repository of your own.",
+				quote(o.Tag), official)
 			return
 		}
 	}
@@ -305,7 +311,8 @@ func (d *decoder) claim(claims map[string]claim, img *Image, o Output) {
 	for _, file := range img.FileNames(o) {
 		key := strings.ToLower(file)                             // file systems of macOS and Windows fold case
 		if other, taken := claims[key]; taken && other != mine { // the same where an architecture is repeated
-			d.add(o.Range, "Same output file", "%s of the image %q would be written by the output at %s (image %q), too. Remove one, or rename an image.",
+			d.add(o.Range, "Same output file",
+				"%s of the image %q would be written by the output at %s (image %q), too. Remove one, or rename an image.",
 				file, img.Name, place(other.at), other.image)
 			return
 		}
@@ -313,7 +320,9 @@ func (d *decoder) claim(claims map[string]claim, img *Image, o Output) {
 	}
 	if o.Kind == talos.KindInstaller {
 		if other, taken := claims["tag "+o.Tag]; taken {
-			d.add(o.At("tag"), "Same tag", "The installer of the image %q has the same tag, at %s: one would replace the other. Give each image its own.", other.image, place(other.at))
+			d.add(o.At("tag"), "Same tag",
+				"The installer of the image %q has the same tag, at %s: one would replace the other. Give each image its own.",
+				other.image, place(other.at))
 			return
 		}
 		claims["tag "+o.Tag] = mine
@@ -327,7 +336,8 @@ func (d *decoder) facts(img *Image, t *Talos) {
 	}
 	p, err := talos.FindPlatform(img.Platform)
 	if err == nil && t.Version.CompareCore(p.Since) < 0 {
-		d.add(img.At("platform"), "Unknown platform", "The platform %q came with Talos %s, but the profile's version is %s. Use a newer one.", p.Name, p.Since, t.Version)
+		d.add(img.At("platform"), "Unknown platform",
+			"The platform %q came with Talos %s, but the profile's version is %s. Use a newer one.", p.Name, p.Since, t.Version)
 	}
 }
 
@@ -360,15 +370,21 @@ func (d *decoder) extensionRef(t Text, refs *[]ExtensionRef) (wrong string) {
 	case t.Value == "":
 		return "An extension's name can't be empty. Leave the element out; compact([…]) drops empty ones."
 	case d.declared[t.Value] != nil:
-		return fmt.Sprintf("%s has no host or namespace. Did you mean the declared extension, extension.%s, or the official one, \"siderolabs/%[2]s\"?", quote(t.Value), t.Value)
+		return fmt.Sprintf(
+			"%s has no host or namespace. Did you mean the declared extension, extension.%s, or the official one, \"siderolabs/%[2]s\"?",
+			quote(t.Value), t.Value)
 	case bare.MatchString(t.Value):
 		return fmt.Sprintf("Official extensions are named with their namespace. Did you mean \"siderolabs/%s\"?", t.Value)
 	default:
 		_, rest, _ := strings.Cut(t.Value, "siderolabs/")
 		if short := regexp.MustCompile(`^[a-z0-9._-]+`).FindString(rest); short != "" {
-			return fmt.Sprintf("%s is an image. An official extension is named without host and version, which the catalogue of the Talos version gives: \"siderolabs/%s\".", quote(t.Value), short)
+			return fmt.Sprintf(
+				"%s is an image. An official extension is named without host and version, which the catalogue of the Talos version gives: \"siderolabs/%s\".",
+				quote(t.Value), short)
 		}
-		return fmt.Sprintf("%s is not the name of an official extension. Declare it: extension \"NAME\" { image = %[1]s }, and use extension.NAME here.", quote(t.Value))
+		return fmt.Sprintf(
+			"%s is not the name of an official extension. Declare it: extension \"NAME\" { image = %[1]s }, and use extension.NAME here.",
+			quote(t.Value))
 	}
 	return ""
 }

@@ -87,7 +87,8 @@ func (d *diagnostics) jsonBlocks(body *hclsyntax.Body, spec *blockSpec, at hcl.R
 		}
 		for _, b := range bodies {
 			body.Blocks = append(body.Blocks, &hclsyntax.Block{
-				Type: spec.name, TypeRange: l.Key.Range(), Labels: []string{keyOf(l)}, LabelRanges: []hcl.Range{l.Key.Range()}, Body: d.jsonBody(spec, b),
+				Type: spec.name, TypeRange: l.Key.Range(), Body: d.jsonBody(spec, b),
+				Labels: []string{keyOf(l)}, LabelRanges: []hcl.Range{l.Key.Range()},
 			})
 		}
 	}

@@ -21,8 +21,9 @@ type kind struct {
 	json object   // its JSON Schema, for values that aren't templates
 	// decode makes the value of a field, or returns nil after it reported why not. Without it, the block evaluates the expression itself.
 	decode func(d *decoder, s *setting, v cty.Value) any
-	// fields of an object, or of each object in a list or map.
+	// fields of each object in a list, or, if keyed, in an object.
 	fields []objectField
+	keyed  bool
 }
 
 type object = map[string]any
@@ -119,7 +120,8 @@ func decodeSize(d *decoder, s *setting, v cty.Value) any {
 		d.add(at, summary, "%s is %d bytes, but no disk with Talos is smaller than 64MiB.", quote(written), n*unit)
 		return nil
 	case n*unit%sectorSz != 0:
-		d.add(at, summary, "%s is not a multiple of %d bytes, a disk's sector. Write %d.", quote(written), sectorSz, (n*unit/sectorSz+1)*sectorSz)
+		d.add(at, summary,
+			"%s is not a multiple of %d bytes, a disk's sector. Write %d.", quote(written), sectorSz, (n*unit/sectorSz+1)*sectorSz)
 		return nil
 	}
 	return n * unit

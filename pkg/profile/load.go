@@ -107,7 +107,8 @@ func (d *diagnostics) parse(files map[string]*hcl.File, name string) *hclsyntax.
 	files[name] = &hcl.File{Bytes: source}
 	tokens, _ := hclsyntax.LexConfig(source, name, hcl.InitialPos)
 	if at, deep := tooDeep(tokens); deep {
-		d.add(at, "Too deep", "The expression up to here is nested too deeply, or has too many parts without a comma or a new line between them.")
+		d.add(at, "Too deep",
+			"The expression up to here is nested too deeply, or has too many parts without a comma or a new line between them.")
 		return nil
 	}
 	if filepath.Ext(name) == ".json" {
@@ -230,7 +231,8 @@ func (d *decoder) talos(p *Profile, root *block, blocks []*block) {
 	switch err := v.Known(); {
 	case err == nil:
 	case errors.Is(err, talos.ErrVersionUnknown) && p.Talos.AllowUnknown:
-		d.warn(at, "Unknown Talos version", "Talos %s is newer than the newest version known here; it is built by the newest rules, which may not be its own.", v)
+		d.warn(at, "Unknown Talos version",
+			"Talos %s is newer than the newest version known here; it is built by the newest rules, which may not be its own.", v)
 	default:
 		d.add(at, "Unknown Talos version", "%s.", title(err.Error()))
 	}
@@ -302,9 +304,12 @@ func (d *decoder) source(n *node) *Source {
 	case len(given) > 1:
 		d.add(n.at, "Several sources", "The extension %q has %s. It comes from one of them: remove the others.", n.label, list(given, "and"))
 	case len(given) == 1 && len(authored) > 0:
-		d.add(n.at, "Several sources", "The extension %q has %s, whose manifest.yaml says everything else. Remove %s, or %[2]s to write the extension here.", n.label, list(given, "and"), list(authored, "and"))
+		d.add(n.at, "Several sources",
+			"The extension %q has %s, whose manifest.yaml says everything else. Remove %s, or %[2]s to write the extension here.",
+			n.label, list(given, "and"), list(authored, "and"))
 	case len(given) == 0 && len(authored) == 0:
-		d.add(n.at, "Missing source", "The extension %q comes from nowhere. Add path, image, tarball or oci_layout; or version and files, to write it here.", n.label)
+		d.add(n.at, "Missing source",
+			"The extension %q comes from nowhere. Add path, image, tarball or oci_layout; or version and files, to write it here.", n.label)
 	case len(given) == 0 && !version:
 		d.add(n.at, "Missing attribute", "The extension %q is written here, so it needs a version: version = \"1.0.0\"", n.label)
 	}

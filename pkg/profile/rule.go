@@ -71,7 +71,8 @@ var variableNameRule = rule{
 			return fmt.Sprintf("The name %q is taken by %s; choose another one.", s, why)
 		}
 		if !hclsyntax.ValidIdentifier(s) || len(s) > 100 {
-			return fmt.Sprintf(`%s can't be used in an expression; use at most 100 letters, digits, "_" and "-", beginning with a letter.`, quote(s))
+			return fmt.Sprintf(
+				`%s can't be used in an expression; use at most 100 letters, digits, "_" and "-", beginning with a letter.`, quote(s))
 		}
 		return ""
 	},
@@ -92,10 +93,13 @@ var reference = regexp.MustCompile(`^(` + hostPattern + `)/(` + repositoryPatter
 func parseReference(s string) (host, repository, tag, digest, wrong string) {
 	m := reference.FindStringSubmatch(s)
 	if m == nil || len(s) > 512 {
-		return "", "", "", "", fmt.Sprintf(`%s is not an image reference. Write HOST/REPOSITORY:TAG, such as "registry.corp/talos/agent:1.4.0"; repositories are lower case.`, quote(s))
+		return "", "", "", "", fmt.Sprintf(
+			`%s is not an image reference. Write HOST/REPOSITORY:TAG, such as "registry.corp/talos/agent:1.4.0"; repositories are lower case.`,
+			quote(s))
 	}
 	if !strings.ContainsAny(m[1], ".:") && m[1] != "localhost" {
-		return "", "", "", "", fmt.Sprintf(`%s does not begin with a registry's host (%q has neither "." nor ":"). Write it out, such as "docker.io/%s".`, quote(s), m[1], s)
+		return "", "", "", "", fmt.Sprintf(
+			`%s does not begin with a registry's host (%q has neither "." nor ":"). Write it out, such as "docker.io/%s".`, quote(s), m[1], s)
 	}
 	return m[1], m[2], m[3], m[4], ""
 }
@@ -188,22 +192,30 @@ var kernelArgRule = rule{
 		case s == "-" || strings.HasPrefix(s, "=") || strings.HasPrefix(s, "-="):
 			return fmt.Sprintf("The kernel argument %q has no name. Write NAME, NAME=VALUE or, to remove one, -NAME.", s)
 		case strings.ContainsAny(s, " \t") && strings.Contains(s, `"`):
-			return fmt.Sprintf("The kernel argument %s has a space inside quotes, but Talos splits its command line at every space. Use a value without spaces.", quote(s))
+			return fmt.Sprintf(
+				"The kernel argument %s has a space inside quotes, but Talos splits its command line at every space. Use a value without spaces.",
+				quote(s))
 		case strings.ContainsFunc(s, unicode.IsSpace):
 			words := strings.Fields(s)
 			if len(words) < 2 {
-				return fmt.Sprintf("The kernel argument %s has white space around it. Leave it out; trimspace(…) does so for a file's content.", quote(s))
+				return fmt.Sprintf(
+					"The kernel argument %s has white space around it. Leave it out; trimspace(…) does so for a file's content.", quote(s))
 			}
 			return fmt.Sprintf("The kernel argument %s has white space in it. Write an element for each: %q, %q.", quote(s), words[0], words[1])
 		case strings.ContainsFunc(s, unicode.IsControl):
 			return fmt.Sprintf("The kernel argument %s has a control character in it, which no boot loader passes on. Leave it out.", quote(s))
 		case foreign >= 0:
 			r := []rune(s[foreign:])[0]
-			return fmt.Sprintf("The kernel argument %s has the character %q (U+%04X) in it; a command line is ASCII. Is it a quotation mark or a dash from a text document?", quote(s), r, r)
+			return fmt.Sprintf(
+				"The kernel argument %s has the character %q (U+%04X) in it; a command line is ASCII. Is it a quotation mark or a dash from a text document?",
+				quote(s), r, r)
 		case strings.Count(s, `"`)%2 == 1:
-			return fmt.Sprintf("The kernel argument %s has one quotation mark without its other: the kernel would read on to the next one. Leave it out or add the other.", quote(s))
+			return fmt.Sprintf(
+				"The kernel argument %s has one quotation mark without its other: the kernel would read on to the next one. Leave it out or add the other.",
+				quote(s))
 		case len(s) > maxKernelArg:
-			return fmt.Sprintf("The kernel argument %s is %d bytes long, but the whole command line has at most %d.", quote(s), len(s), maxKernelArg)
+			return fmt.Sprintf(
+				"The kernel argument %s is %d bytes long, but the whole command line has at most %d.", quote(s), len(s), maxKernelArg)
 		}
 		return ""
 	},

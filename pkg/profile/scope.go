@@ -138,7 +138,8 @@ func (e *evaluator) unknownVariable(ref hcl.Traversal, more map[string]cty.Value
 	switch {
 	case name == "var" && len(ref) > 1:
 		if step, ok := ref[1].(hcl.TraverseAttr); ok {
-			e.add(ref.SourceRange(), "Unknown variable", "Variables are used by their bare names here. Write %s instead of var.%[1]s.", step.Name)
+			e.add(ref.SourceRange(), "Unknown variable",
+				"Variables are used by their bare names here. Write %s instead of var.%[1]s.", step.Name)
 			return
 		}
 	case name == "arch":
@@ -181,7 +182,8 @@ func (e *evaluator) lookUp(name string, from hcl.Range) cty.Value {
 	}
 	if i := slices.Index(e.resolving, name); i >= 0 {
 		chain := append(slices.Clone(e.resolving[i:]), name)
-		e.add(from, "Circular reference", "The value of %s would depend on itself: %s. Break the circle at one of them.", name, strings.Join(chain, " → "))
+		e.add(from, "Circular reference",
+			"The value of %s would depend on itself: %s. Break the circle at one of them.", name, strings.Join(chain, " → "))
 		return cty.DynamicVal
 	}
 	e.resolving = append(e.resolving, name)
@@ -233,12 +235,14 @@ func (e *evaluator) variable(b *block) cty.Value {
 		return e.fromEnvironment(b, text, want)
 	}
 	if given == nil {
-		e.add(b.at, "Variable without a value", "The environment has no variable %q, and there is no default. Set it, or add one: default = …", b.label)
+		e.add(b.at, "Variable without a value",
+			"The environment has no variable %q, and there is no default. Set it, or add one: default = …", b.label)
 		return cty.DynamicVal
 	}
 	converted, err := convert.Convert(v, want)
 	if err != nil {
-		e.add(at, "Wrong type", "The default does not fit the variable's type, %s: %s.", typeexpr.TypeString(want), convert.MismatchMessage(v.Type(), want))
+		e.add(at, "Wrong type",
+			"The default does not fit the variable's type, %s: %s.", typeexpr.TypeString(want), convert.MismatchMessage(v.Type(), want))
 		return cty.DynamicVal
 	}
 	return converted
@@ -260,7 +264,8 @@ func impliedType(v cty.Value) cty.Type {
 
 func (e *evaluator) fromEnvironment(b *block, text string, want cty.Type) cty.Value {
 	bad := func(why string) cty.Value {
-		e.add(b.at, "Bad environment variable", "The environment variable %q does not fit the variable's type, %s: %s.", b.label, typeexpr.TypeString(want), why)
+		e.add(b.at, "Bad environment variable",
+			"The environment variable %q does not fit the variable's type, %s: %s.", b.label, typeexpr.TypeString(want), why)
 		return cty.DynamicVal
 	}
 	if len(text) > maxFile {

@@ -147,7 +147,8 @@ var extensionSpec = &blockSpec{
 		{name: "image", kind: text, rule: imageRule, doc: "An image in a registry, with tag or digest: `registry.corp/talos/agent:1.4.0`."},
 		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree. A pattern must match exactly one."},
 		{name: "oci_layout", kind: hostDirectory, doc: "A directory with an OCI layout. A pattern must match exactly one."},
-		{name: "version", noun: "extension version", kind: text, rule: extensionVersionRule, doc: "Version of an extension that is written here; required there."},
+		{name: "version", noun: "extension version", kind: text, rule: extensionVersionRule,
+			doc: "Version of an extension that is written here; required there."},
 		{name: "description", kind: text, rule: shortRule, doc: "One sentence for `talosctl get extensions`."},
 		{name: "author", kind: text, rule: shortRule, doc: "Who maintains it."},
 		{name: "files", kind: files, doc: "Files by their absolute path in the root file system."},
@@ -177,11 +178,14 @@ var serviceSpec = &blockSpec{
 	attributes: []attribute{
 		{name: "entrypoint", kind: text, required: true, rule: absoluteRule, doc: "The program, an absolute path in the container's root."},
 		{name: "args", kind: texts, doc: "Its arguments."},
-		{name: "environment", noun: "environment variable", kind: texts, rule: environmentRule, doc: "Environment variables, each `NAME=value`."},
-		{name: "environment_file", noun: "environment file", kind: text, rule: absoluteRule, doc: "A file of the host with environment variables."},
+		{name: "environment", noun: "environment variable", kind: texts, rule: environmentRule,
+			doc: "Environment variables, each `NAME=value`."},
+		{name: "environment_file", noun: "environment file", kind: text, rule: absoluteRule,
+			doc: "A file of the host with environment variables."},
 		{name: "mounts", kind: mounts, doc: "What the container sees of the machine."},
 		{name: "depends", kind: depends, doc: "What the service waits for; each element has exactly one field."},
-		{name: "restart", noun: "restart policy", kind: text, byDefault: "always", values: oneOf("always", "never", "untilSuccess"), doc: "When it is started again."},
+		{name: "restart", noun: "restart policy", kind: text, byDefault: "always", values: oneOf("always", "never", "untilSuccess"),
+			doc: "When it is started again."},
 		{name: "log_to_console", kind: boolean, byDefault: false, doc: "Log to the machine's console, too."},
 	},
 	blocks: []*blockSpec{{
@@ -190,8 +194,10 @@ var serviceSpec = &blockSpec{
 		attributes: []attribute{
 			{name: "writeable_rootfs", kind: boolean, byDefault: false, doc: "The container's root can be written to."},
 			{name: "writeable_sysfs", kind: boolean, byDefault: false, doc: "`/sys` can be written to."},
-			{name: "masked_paths", noun: "masked path", kind: texts, rule: absoluteRule, doc: "Paths that the container can't see, instead of the default ones."},
-			{name: "readonly_paths", noun: "read-only path", kind: texts, rule: absoluteRule, doc: "Paths that it can't write to, instead of the default ones."},
+			{name: "masked_paths", noun: "masked path", kind: texts, rule: absoluteRule,
+				doc: "Paths that the container can't see, instead of the default ones."},
+			{name: "readonly_paths", noun: "read-only path", kind: texts, rule: absoluteRule,
+				doc: "Paths that it can't write to, instead of the default ones."},
 			{name: "rootfs_propagation", noun: "mount propagation", kind: text, values: oneOf("private", "rprivate", "rshared", "rslave", "shared", "slave"),
 				doc: "Mount propagation of the root."},
 		},
@@ -221,13 +227,15 @@ var imageSpec = &blockSpec{
 	attributes: []attribute{
 		{name: "inherits", kind: texts, own: true,
 			doc: "Images to start from, in this order. Their lists come first, then the image's own; of anything else the last one wins. An image that is " +
-				"reached twice counts once, where it is reached first. An `output` block changes the inherited one of the same kind, attribute by attribute, if there is " +
-				"one on either side; else it is one more. Attributes of an inherited image are evaluated there: they don't see the matrix of the image that inherits them."},
+				"reached twice counts once, where it is reached first. An `output` block changes the inherited one of its kind, attribute by attribute; if either side " +
+				"has several of that kind, it is one more. Attributes of an inherited image are evaluated there: they don't see the matrix of the image that inherits them."},
 		{name: "matrix", kind: expr, own: true,
 			doc: "An object of lists: the block stands for one image for each combination, and the keys are variables in it. Needs `name`."},
-		{name: "name", noun: "image name", kind: text, own: true, rule: imageNameRule, defaultDoc: "the label", doc: "The image's name, made from the matrix: `\"metal-${console}\"`."},
+		{name: "name", noun: "image name", kind: text, own: true, rule: imageNameRule, defaultDoc: "the label",
+			doc: "The image's name, made from the matrix: `\"metal-${console}\"`."},
 		{name: "platform", kind: text, byDefault: "metal", values: talos.Platforms, doc: "Where it boots."},
-		{name: "architectures", kind: texts, byDefault: []string{talos.AMD64}, values: talos.Architectures, doc: "What it boots on; every output is built for each."},
+		{name: "architectures", kind: texts, byDefault: []string{talos.AMD64}, values: talos.Architectures,
+			doc: "What it boots on; every output is built for each."},
 		{name: "extensions", kind: extensionRefs,
 			doc: "Extensions in the order of their layers: names of the official catalogue (`\"siderolabs/gvisor\"`) or declared ones (`extension.motd`)."},
 		{name: "kernel_args", noun: "kernel argument", kind: texts, rule: kernelArgRule,
@@ -248,12 +256,14 @@ var imageSpec = &blockSpec{
 }
 
 var outputSpec = &blockSpec{
-	name: "output", required: true,
+	name:  "output",
 	label: &labelSpec{name: "kind", values: outputKinds},
 	doc: "An artefact, for each architecture a file `out/<image>-<arch>…`: `iso` (`.iso`), `disk` (`.raw`), `installer` (`-installer.tar`, and for several " +
-		"architectures `<image>-installer.oci.tar`), `uki` (`-uki.efi`), `initramfs` (`-initramfs.xz`), `kernel` (`-vmlinuz`), `cmdline` (`-cmdline`).",
+		"architectures `<image>-installer.oci.tar`), `uki` (`-uki.efi`), `initramfs` (`-initramfs.xz`), `kernel` (`-vmlinuz`), `cmdline` (`-cmdline`). An " +
+		"image has at least one, its own or inherited; several of a kind are fine as long as their files have different names.",
 	attributes: []attribute{
-		{name: "size", kind: size, only: []string{"disk"}, defaultDoc: "that of the platform and the Talos version", doc: "Size of the disk, exactly."},
+		{name: "size", kind: size, only: []string{"disk"}, defaultDoc: "that of the platform and the Talos version",
+			doc: "Size of the disk, exactly."},
 		{name: "compression", kind: text, only: []string{"disk"}, byDefault: "none", values: oneOf("none"), doc: "How the file is compressed."},
 		{name: "tag", kind: text, only: []string{"installer"}, rule: tagRule, defaultDoc: "`talosmith.local/installer:<version>-<image>`",
 			doc: "The installer image's name in a registry, with host and tag; `mage push` pushes it there. It can't lie in the registry that Talos comes from."},
@@ -263,7 +273,9 @@ var outputSpec = &blockSpec{
 // outputKinds are the kinds of output that are built.
 func outputKinds() []string {
 	var names []string
-	for _, k := range []talos.Kind{talos.KindISO, talos.KindDisk, talos.KindInstaller, talos.KindUKI, talos.KindInitramfs, talos.KindKernel, talos.KindCmdline} {
+	for _, k := range []talos.Kind{
+		talos.KindISO, talos.KindDisk, talos.KindInstaller, talos.KindUKI, talos.KindInitramfs, talos.KindKernel, talos.KindCmdline,
+	} {
 		names = append(names, string(k))
 	}
 	return names
