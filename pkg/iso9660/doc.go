@@ -26,8 +26,8 @@
 //	1 MiB·n appended partitions, each a multiple of 1 MiB long
 //	end     Options.Tail: the caller's (GPT backup)
 //
-// What lies where is as xorriso has it, so that for the same tree and options the images are the same, byte for byte, as long as
-// no two names of a directory have the same identifier.
+// What lies where is as xorriso has it: for the trees of Talos and the same options the images are the same, byte for byte.
+// Only names too long for a record, and those of a directory that have the same identifier, are treated in other ways.
 //
 // A file that already lies inside an appended partition is not stored again: its directory record names the blocks inside
 // the partition (Options.Shared). Through the second set such a file can be read only from the whole device, since a
