@@ -304,7 +304,7 @@ func (s *Sources) importMembers(ctx context.Context, file string, want map[strin
 }
 
 // architectures are the ways in which file names call them.
-var architectures = map[string][]string{"amd64": {"amd64", "x86_64", "x64"}, "arm64": {"arm64", "aarch64"}}
+var architectures = map[string][]string{"amd64": {"amd64", "x86_64"}, "arm64": {"arm64", "aarch64"}}
 
 // match finds the file or directory that a name with or without wildcards means.
 func match(pattern, arch string) (string, error) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -126,5 +125,5 @@ func directoryTree(a *Artifact, keep func(string) bool) (*tree.Tree, error) {
 	if keep == nil {
 		return t, nil
 	}
-	return t.Filter(func(n tree.Node) bool { return n.Path != tree.Root && keep(path.Clean(n.Path)) })
+	return t.Filter(func(n tree.Node) bool { return n.Path != tree.Root && keep(n.Path) })
 }

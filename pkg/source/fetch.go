@@ -108,16 +108,16 @@ func (s *Sources) each(ctx context.Context, repo name.Repository, try func(endpo
 
 func (s *Sources) getFrom(ctx context.Context, ep endpoint, kind, id, digest string) (raw []byte, err error) {
 	for n := 1; ; n++ {
-		raw, err = s.getOnce(ctx, ep, kind, id)
-		if err == nil || n == attempts || !passing(err) || ctx.Err() != nil {
+		var lost cutOff
+		if raw, err = s.getOnce(ctx, ep, kind, id); err == nil {
 			break
+		}
+		if !errors.As(err, &lost) || n == attempts || ctx.Err() != nil {
+			return nil, err
 		}
 		if err := s.wait(ctx, backoff(n)); err != nil {
 			return nil, err
 		}
-	}
-	if err != nil {
-		return nil, err
 	}
 	if got := digestOf(raw); digest != "" && got != digest {
 		return nil, fmt.Errorf("%w: got %s, want %s", ErrDigest, got, digest)
@@ -125,14 +125,19 @@ func (s *Sources) getFrom(ctx context.Context, ep endpoint, kind, id, digest str
 	return raw, nil
 }
 
-func (s *Sources) getOnce(ctx context.Context, ep endpoint, kind, id string) (_ []byte, err error) {
+func (s *Sources) getOnce(ctx context.Context, ep endpoint, kind, id string) ([]byte, error) {
 	resp, err := s.request(ctx, ep, kind, id, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	defer resp.Body.Close()
 	return readAll(resp.Body, kind+"/"+id)
 }
+
+// cutOff is an answer that began well and then stopped: worth a further request. (What goes wrong before, the transport repeats.)
+type cutOff struct{ error }
+
+func (c cutOff) Unwrap() error { return c.error }
 
 // request asks an endpoint for a document or blob, from a byte on.
 func (s *Sources) request(ctx context.Context, ep endpoint, kind, id string, from int64) (*http.Response, error) {
@@ -167,7 +172,7 @@ func (s *Sources) request(ctx context.Context, ep endpoint, kind, id string, fro
 	return resp, nil
 }
 
-var errStalled = fmt.Errorf("no byte came for a while: %w", io.ErrUnexpectedEOF)
+var errStalled = errors.New("no byte came for a while")
 
 // watched is a body that is given up when it brings nothing for a while.
 type watched struct {
@@ -183,8 +188,12 @@ func (w *watched) Read(p []byte) (int, error) {
 	if n > 0 {
 		w.dog.Reset(w.patience)
 	}
-	if err != nil && err != io.EOF && context.Cause(w.ctx) == errStalled {
-		err = errStalled
+	switch {
+	case err == nil || err == io.EOF:
+	case context.Cause(w.ctx) == errStalled:
+		err = cutOff{errStalled}
+	case passing(err):
+		err = cutOff{err}
 	}
 	return n, err
 }
@@ -226,7 +235,8 @@ func (s *Sources) downloadFrom(ctx context.Context, ep endpoint, p *partial) err
 		if err == nil {
 			continue
 		}
-		if !passing(err) || ctx.Err() != nil {
+		var lost cutOff
+		if !errors.As(err, &lost) || ctx.Err() != nil {
 			return err
 		}
 		if p.n-before >= worthwhile {
@@ -243,12 +253,12 @@ func (s *Sources) downloadFrom(ctx context.Context, ep endpoint, p *partial) err
 }
 
 // stream makes one request and appends what comes.
-func (s *Sources) stream(ctx context.Context, ep endpoint, p *partial) (err error) {
+func (s *Sources) stream(ctx context.Context, ep endpoint, p *partial) error {
 	resp, err := s.request(ctx, ep, "blobs", p.digest, p.n)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusPartialContent || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", p.n)) {
 		if err := p.reset(); err != nil { // ranges are not for every registry
 			return fmt.Errorf("write cache: %w", err)
@@ -256,9 +266,9 @@ func (s *Sources) stream(ctx context.Context, ep endpoint, p *partial) (err erro
 	}
 	switch {
 	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		return fmt.Errorf("the registry has no such range: %w", io.ErrUnexpectedEOF)
+		return cutOff{errors.New("the registry has no such range")}
 	case resp.StatusCode == http.StatusPartialContent && p.n == 0 && !strings.HasPrefix(resp.Header.Get("Content-Range"), "bytes 0-"):
-		return fmt.Errorf("the registry sent a range that was not asked for (%q): %w", resp.Header.Get("Content-Range"), io.ErrUnexpectedEOF)
+		return cutOff{fmt.Errorf("the registry sent a range that was not asked for (%q)", printable(resp.Header.Get("Content-Range")))}
 	case resp.ContentLength >= 0 && resp.ContentLength != p.size-p.n:
 		return fmt.Errorf("blob %s: the registry would send %d bytes more after %d, the manifest says %d in all: %w",
 			p.digest, resp.ContentLength, p.n, p.size, ErrDigest)
@@ -268,7 +278,7 @@ func (s *Sources) stream(ctx context.Context, ep endpoint, p *partial) (err erro
 		return err
 	}
 	if p.n < p.size {
-		return fmt.Errorf("the connection was closed early: %w", io.ErrUnexpectedEOF)
+		return cutOff{errors.New("the connection was closed early")}
 	}
 	if n, _ := resp.Body.Read(make([]byte, 1)); n > 0 {
 		return errors.Join(fmt.Errorf("blob %s: the registry sends more than the %d bytes that the manifest says: %w", p.digest, p.size, ErrDigest), p.reset())

@@ -354,7 +354,7 @@ func TestFlattenMemory(t *testing.T) {
 
 func TestFlattenBombs(t *testing.T) {
 	t.Parallel()
-	const size = 400 << 20
+	const size = 280 << 20
 	zeros := func() io.Reader { return io.LimitReader(zeroReader{}, size) }
 	for _, format := range []string{"gzip", "zstd"} {
 		t.Run(format, func(t *testing.T) {
@@ -427,16 +427,16 @@ func TestFlattenCancelled(t *testing.T) {
 func TestFlattenNoQuadraticTime(t *testing.T) {
 	t.Parallel()
 	var lower, upper []string
-	for i := range 20_000 {
+	for i := range 40_000 {
 		lower = append(lower, fmt.Sprintf("d/%d=", i))
 		upper = append(upper, fmt.Sprintf("d/n%d=", i), "d/.wh..wh..opq", ".wh.d")
 	}
 	start := time.Now()
 	tr, err := flatten(t, nil, tarOf(lower...), tarOf(upper...))
-	if err != nil || tr.Len() != 20_002 {
+	if err != nil || tr.Len() != 40_002 {
 		t.Errorf("%v nodes, error %v", tr, err)
 	}
-	if d := time.Since(start); d > 10*time.Second {
+	if d := time.Since(start); d > time.Minute {
 		t.Errorf("took %v", d)
 	}
 }

@@ -55,7 +55,13 @@ func (m Mirror) split() (u *url.URL, prefix string, err error) {
 	if prefix == "v2" { // containerd's and Talos's way to write a base URL
 		prefix = ""
 	}
-	return u, strings.TrimPrefix(prefix, "v2/"), nil
+	prefix = strings.TrimPrefix(prefix, "v2/")
+	if prefix != "" {
+		if _, err := name.NewRepository("example.com/" + prefix); err != nil {
+			return nil, "", fmt.Errorf("parse mirror of %s: path %q: %w", m.Host, u.Path, err)
+		}
+	}
+	return u, prefix, nil
 }
 
 // endpoint is one place that has a repository: a mirror, or the registry itself.
@@ -90,12 +96,11 @@ func (s *Sources) endpoints(repo name.Repository) ([]endpoint, error) {
 		if _, own := s.registries[u.Host]; !own {
 			ep.block = host // "registry "ghcr.io" { mirrors = […], ca = … }": the authority is the mirror's as well
 		}
-		if prefix != "" {
-			prefix += "/"
-		}
-		if ep.repo, err = name.NewRepository(u.Host + "/" + prefix + repo.RepositoryStr()); err != nil {
+		reg, err := name.NewRegistry(u.Host)
+		if err != nil {
 			return nil, fmt.Errorf("mirror %s of %s: %w", m.Base, m.Host, err)
 		}
+		ep.repo = reg.Repo(prefix, repo.RepositoryStr())
 		eps = append(eps, ep)
 	}
 	return append(eps, endpoint{repo: repo, block: host}), nil

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -145,6 +146,7 @@ func copyBlob(w io.Writer, b tree.Blob) error {
 // WritePack writes a tree as one file and returns its size.
 func WritePack(w io.WriterAt, t *tree.Tree) (size int64, err error) {
 	var index []byte
+	contents := bufio.NewWriterSize(io.NewOffsetWriter(w, 0), 256<<10)
 	if t.Len() > maxNodes {
 		return 0, fmt.Errorf("write tree pack: %d nodes, limit %d", t.Len(), maxNodes)
 	}
@@ -158,11 +160,13 @@ func WritePack(w io.WriterAt, t *tree.Tree) (size int64, err error) {
 		if n.Content == nil || n.IsHardLink() {
 			continue
 		}
-		k, err := tree.CopyAt(w, size, n.Content)
-		if err != nil {
+		if err := copyBlob(contents, n.Content); err != nil {
 			return 0, fmt.Errorf("write tree pack: %q: %w", n.Path, err)
 		}
-		size += k
+		size += n.Size()
+	}
+	if err := contents.Flush(); err != nil {
+		return 0, fmt.Errorf("write tree pack: %w", err)
 	}
 	if len(index) > maxIndex {
 		return 0, fmt.Errorf("write tree pack: its index has %d bytes, limit %d", len(index), maxIndex)

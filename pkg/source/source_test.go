@@ -72,11 +72,11 @@ func sources(t testing.TB, o Options) (*Sources, *logged, *waits) {
 	if o.Keychain == nil {
 		o.Keychain = anonymous{}
 	}
-	log, w := &logged{}, &waits{}
-	o.Log = slog.New(slog.NewTextHandler(log, nil))
+	warnings, w := &logged{}, &waits{}
+	o.Log = slog.New(slog.NewTextHandler(warnings, nil))
 	s := New(o)
 	s.wait = w.wait
-	return s, log, w
+	return s, warnings, w
 }
 
 // tarball makes a tar: "path" is a directory where it ends in a slash, "a -> b" a symbolic link, "a => b" a hard link, else a
@@ -217,10 +217,12 @@ func index(images map[string]v1.Image) v1.ImageIndex {
 	return idx
 }
 
+func newRegistry() http.Handler { return registry.New(registry.Logger(log.New(io.Discard, "", 0))) }
+
 // serve starts a registry on loopback and returns its host.
 func serve(t testing.TB, wrap ...func(http.Handler) http.Handler) string {
 	t.Helper()
-	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	h := newRegistry()
 	for _, w := range wrap {
 		h = w(h)
 	}
