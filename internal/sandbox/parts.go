@@ -1,0 +1,104 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/talosmith/talosmith/internal/debian"
+	"github.com/talosmith/talosmith/pkg/kmod"
+	"github.com/talosmith/talosmith/pkg/squashfs"
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// sources are what a release is made by: a change of one makes another release.
+//
+//go:embed *.go init/*.go service/*.go installer/*.go report/*.go
+var sources embed.FS
+
+// kernelMeta depends on the current kernel's package.
+const kernelMeta = "linux-image-amd64"
+
+var packageNames = []string{
+	kernelMeta, "systemd-boot-efi", "grub-pc-bin",
+	"kmod", "libkmod2", "libc6", "libssl3t64", "libzstd1", "liblzma5", "zlib1g", // modprobe and its libraries
+	"intel-microcode", "amd64-microcode", "firmware-realtek", "firmware-bnx2", "firmware-bnx2x", "crun", "runsc", "fuse3",
+}
+
+// parts are the fetched packages by name, the kernel's as "kernel".
+type parts struct {
+	packages map[string]debian.Package
+	release  string // of the kernel
+}
+
+func fetchParts(ctx context.Context, o Options) (*parts, error) {
+	from := debian.Options{Cache: filepath.Join(o.Cache, "debian"), Suite: "trixie", Arch: "amd64", Mirror: o.Mirror, Log: o.Log}
+	fetched, err := debian.Fetch(ctx, from, packageNames...)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{packages: map[string]debian.Package{}}
+	for _, f := range fetched {
+		p.packages[f.Name] = f
+	}
+	image := slices.IndexFunc(p.packages[kernelMeta].Depends, func(n string) bool { return strings.HasPrefix(n, "linux-image-") })
+	if image < 0 {
+		return nil, fmt.Errorf("Debian's %s names no kernel: %q", kernelMeta, p.packages[kernelMeta].Depends)
+	}
+	name := p.packages[kernelMeta].Depends[image]
+	kernel, err := debian.Fetch(ctx, from, name)
+	if err != nil {
+		return nil, err
+	}
+	p.packages["kernel"] = kernel[0]
+	p.release = strings.TrimPrefix(name, "linux-image-")
+	return p, nil
+}
+
+// key names a release by all that it is made of.
+func (p *parts) key(version string) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q\n", version, runtime.Version())
+	for _, v := range []string{squashfs.Version, kmod.Version} {
+		fmt.Fprintf(h, "%q\n", v)
+	}
+	for _, n := range append([]string{"kernel"}, packageNames...) {
+		fmt.Fprintf(h, "%s %s\n", n, p.packages[n].SHA256)
+	}
+	err := fs.WalkDir(sources, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := sources.ReadFile(path)
+		fmt.Fprintf(h, "%s %x\n", path, sha256.Sum256(b))
+		return err
+	})
+	if err != nil {
+		panic(err) // an embedded file is always there
+	}
+	if info, ok := debug.ReadBuildInfo(); ok { // compressors, and what the programs import
+		for _, m := range info.Deps {
+			fmt.Fprintf(h, "%s %s\n", m.Path, m.Version)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// open returns a package's files.
+func (p *parts) open(name string) (*tree.Tree, error) {
+	return debian.Open(p.packages[name].Path)
+}
+
+// version returns the part of a package's version that matches a pattern.
+func (p *parts) version(name, pattern string) string {
+	return regexp.MustCompile(pattern).FindString(p.packages[name].Version)
+}

@@ -1,0 +1,86 @@
+// Package sandboxtest gives tests the stand-in Talos release and machines to boot.
+package sandboxtest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/talosmith/talosmith/internal/debian/debiantest"
+	"github.com/talosmith/talosmith/internal/sandbox"
+	"github.com/talosmith/talosmith/internal/sandbox/report"
+	"github.com/talosmith/talosmith/internal/tooltest"
+	"github.com/talosmith/talosmith/internal/vm"
+)
+
+// Version is that of the stand-in in tests.
+const Version = "v1.13.9"
+
+// Options are those of the release that all tests share; its cache is the demo's.
+func Options(t testing.TB) sandbox.Options {
+	t.Helper()
+	d := debiantest.Options(t, "trixie", "amd64")
+	return sandbox.Options{Cache: filepath.Dir(d.Cache), Version: Version, Mirror: d.Mirror, Log: d.Log}
+}
+
+// Open serves the release until the test's end. It ends the test where Debian's packages are not to be had: skipped, or failed
+// where REQUIRE_TOOLS=1.
+func Open(t testing.TB) *sandbox.Release {
+	t.Helper()
+	debiantest.Fetch(t, "trixie", "amd64", "kmod")
+	r, err := sandbox.Open(t.Context(), Options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// Boot boots a machine and returns the stand-in's report. The console is logged where the test fails or is verbose.
+func Boot(t testing.TB, m vm.Machine) *report.Report {
+	t.Helper()
+	tooltest.Need(t, "qemu-system-x86_64")
+	var r report.Report
+	err := vm.Boot(t.Context(), m, func(line string) bool { t.Log(line); return r.Line(line) })
+	if errors.Is(err, vm.ErrMissing) {
+		tooltest.Missing(t, "OVMF", "ovmf")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Ready {
+		t.Fatalf("the stand-in failed: %s", r.Failure)
+	}
+	return &r
+}
+
+// Mount lets the stand-in's kernel mount a file system image and returns a FILE line of each file (see package report); with
+// "rw", the kernel writes a file first. A refusal ends the test with the kernel's words.
+func Mount(t testing.TB, kind, image string, rw bool) []report.Line {
+	t.Helper()
+	r := Open(t)
+	argument := "standin.mount=" + kind + ":/dev/vda"
+	if rw {
+		argument += ":rw"
+	}
+	got := Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: r.Initramfs(), KernelArgs: "console=ttyS0 quiet " + argument, Data: []string{image}})
+	if result := got.First("MOUNT", "result"); result != "mounted" {
+		t.Fatalf("the kernel does not mount %s as %s: %s\n%v", filepath.Base(image), kind, result, got.Of("KERNEL"))
+	}
+	return got.Of("FILE")
+}
+
+// TempFile writes an image for Mount.
+func TempFile(t testing.TB, content []byte) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(name, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}

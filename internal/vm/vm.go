@@ -1,0 +1,225 @@
+// Package vm boots an artefact in QEMU and gives its serial console. The artefact never changes: what the guest writes goes to
+// a temporary overlay. There is no network.
+//
+// QEMU emulates the processor (TCG), so that it works on any host and in any container: KVM is not to be relied on, since a
+// /dev/kvm that opens may belong to a virtual machine whose guests then hang.
+package vm
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Machine is what to boot and on what.
+type Machine struct {
+	Firmware string // "uefi" (default: OVMF) or "bios" (SeaBIOS)
+
+	// At most one of these is booted from. A name's extension tells its format: .qcow2, .vmdk, .vhd, else raw.
+	CDROM string // an ISO, in a SATA drive
+	USB   string // a stick behind xHCI
+	Disk  string // a virtio disk
+
+	// Kernel is booted directly, with Initrd and KernelArgs, by QEMU itself. Then Firmware is SeaBIOS.
+	Kernel, Initrd string
+	KernelArgs     string
+
+	Data []string // further virtio disks, never booted from: vda, vdb, … where Disk is empty
+
+	MemoryMiB int           // default 2048
+	Timeout   time.Duration // of Boot, from QEMU's start; default 5 minutes
+}
+
+// ErrMissing is wrapped where QEMU or its firmware is not installed.
+var ErrMissing = errors.New("not installed")
+
+// Boot starts the machine and hands each line of its serial console, without control sequences, to a function, until that
+// returns true. It is an error where the machine stops or the time ends before; the error shows the console's end.
+func Boot(ctx context.Context, m Machine, line func(string) (stop bool)) error {
+	args, cleanup, err := m.args()
+	if err != nil {
+		return err
+	}
+	defer cleanup()
+	release, err := slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	timeout := cmp.Or(m.Timeout, 5*time.Minute)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("nothing that was waited for within %v", timeout))
+	defer cancel()
+
+	cmd := exec.CommandContext(ctx, args[0], append(args[1:], "-serial", "stdio")...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = 10 * time.Second
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("boot %s: %w", m.what(), err)
+	}
+	var c console
+	stopped := c.read(stdout, line)
+	cmd.Process.Kill() // the error is that it has ended
+	waitErr := cmd.Wait()
+	switch {
+	case stopped:
+		return nil
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case stderr.Len() > 0:
+		err = errors.New(strings.TrimSpace(stderr.String()))
+	case waitErr != nil:
+		err = waitErr
+	default:
+		err = errors.New("the machine stopped")
+	}
+	return fmt.Errorf("boot %s: %w; its console ended with\n%s", m.what(), err, c.tail())
+}
+
+// Run starts the machine with its serial console on in and out, until it stops or the user ends it with Ctrl-A X.
+func Run(ctx context.Context, m Machine, in io.Reader, out, errOut io.Writer) error {
+	args, cleanup, err := m.args()
+	if err != nil {
+		return err
+	}
+	defer cleanup()
+	cmd := exec.CommandContext(ctx, args[0], append(args[1:], "-serial", "mon:stdio")...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, errOut
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("boot %s: %w", m.what(), err)
+	}
+	return nil
+}
+
+func (m Machine) what() string {
+	return cmp.Or(m.CDROM, m.USB, m.Disk, m.Kernel)
+}
+
+// args returns the command and what removes its temporary files.
+func (m Machine) args() (args []string, cleanup func(), err error) {
+	cleanup = func() {}
+	const qemu = "qemu-system-x86_64"
+	path, err := exec.LookPath(qemu)
+	if err != nil {
+		return nil, nil, fmt.Errorf("boot %s: %s is %w: install the package qemu-system-x86 (macOS: brew install qemu)", m.what(), qemu, ErrMissing)
+	}
+	args = []string{path, "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(cmp.Or(m.MemoryMiB, 2048)),
+		"-display", "none", "-nic", "none", "-no-reboot",
+		"-accel", "tcg,thread=multi"}
+	drives, err := m.drives()
+	if err != nil {
+		return nil, nil, err
+	}
+	args = append(args, drives...)
+	switch {
+	case m.Kernel != "":
+		args = append(args, "-kernel", m.Kernel, "-append", m.KernelArgs)
+		if m.Initrd != "" {
+			args = append(args, "-initrd", m.Initrd)
+		}
+	case m.Firmware == "bios":
+	case m.Firmware == "uefi" || m.Firmware == "":
+		code, vars, err := ovmf()
+		if err != nil {
+			return nil, nil, fmt.Errorf("boot %s: %w", m.what(), err)
+		}
+		var own string
+		if own, cleanup, err = temporaryCopy(vars); err != nil {
+			return nil, nil, err
+		}
+		args = append(args, "-drive", "if=pflash,format=raw,readonly=on,file="+quote(code), "-drive", "if=pflash,format=raw,file="+quote(own))
+	default:
+		return nil, nil, fmt.Errorf("boot %s: firmware %q is neither uefi nor bios", m.what(), m.Firmware)
+	}
+	return args, cleanup, nil
+}
+
+func (m Machine) drives() (args []string, err error) {
+	add := func(id, file, options, device string) {
+		if file == "" || err != nil {
+			return
+		}
+		if _, err = os.Stat(file); err != nil {
+			err = fmt.Errorf("boot %s: %w", m.what(), err)
+			return
+		}
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=%s,format=%s,%s,file=%s", id, format(file), options, quote(file)), "-device", device+",drive="+id)
+	}
+	add("cdrom", m.CDROM, "media=cdrom,readonly=on", "ide-cd,bootindex=0")
+	if m.USB != "" {
+		args = append(args, "-device", "qemu-xhci")
+	}
+	add("usb", m.USB, "snapshot=on", "usb-storage,bootindex=0")
+	add("disk", m.Disk, "snapshot=on", "virtio-blk-pci,bootindex=0")
+	for i, file := range m.Data {
+		add(fmt.Sprintf("data%d", i), file, "snapshot=on", "virtio-blk-pci")
+	}
+	return args, err
+}
+
+func format(file string) string {
+	switch filepath.Ext(file) {
+	case ".qcow2":
+		return "qcow2"
+	case ".vmdk":
+		return "vmdk"
+	case ".vhd":
+		return "vpc"
+	}
+	return "raw"
+}
+
+// quote writes a value of QEMU's option syntax, where a comma ends it.
+func quote(s string) string { return strings.ReplaceAll(s, ",", ",,") }
+
+// firmwares are the places of UEFI for x86-64: code, and the template of its variables.
+var firmwares = [][2]string{
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"}, // Debian, Ubuntu
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},                     // Fedora
+	{"/opt/homebrew/share/qemu/edk2-x86_64-code.fd", "/opt/homebrew/share/qemu/edk2-i386-vars.fd"}, // macOS
+	{"/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"},       // macOS on Intel
+}
+
+func ovmf() (code, vars string, err error) {
+	i := slices.IndexFunc(firmwares, func(f [2]string) bool {
+		_, codeErr := os.Stat(f[0])
+		_, varsErr := os.Stat(f[1])
+		return codeErr == nil && varsErr == nil
+	})
+	if i < 0 {
+		return "", "", fmt.Errorf("the UEFI firmware OVMF is %w: install the package ovmf", ErrMissing)
+	}
+	return firmwares[i][0], firmwares[i][1], nil
+}
+
+// temporaryCopy copies the template of UEFI's variables, which the guest writes to.
+func temporaryCopy(name string) (string, func(), error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return "", nil, err
+	}
+	f, err := os.CreateTemp("", "talosmith-vars-*.fd")
+	if err != nil {
+		return "", nil, err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", nil, err
+	}
+	return f.Name(), func() { os.Remove(f.Name()) }, nil
+}
