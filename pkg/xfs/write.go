@@ -1,0 +1,162 @@
+package xfs
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// logStart is the first block of the log.
+func (img *Image) logStart() int64 { return img.g.logGroup()*img.g.group + groupHead }
+
+// logHead returns the log of a file system that was cleanly unmounted: one record that says so, and zeros.
+func (img *Image) logHead() []byte {
+	const (
+		magicRecord  = 0xfeedbabe
+		cycle        = 1
+		transaction  = 0xb0c0d0d0
+		clientLog    = 0xaa
+		flagUnmount  = 0x20
+		magicUnmount = 0x556e
+		linux        = 1
+		maxRecord    = 32 << 10
+	)
+	b := make([]byte, 2*sectorSize) // header and body
+	be.PutUint32(b[0:], magicRecord)
+	be.PutUint32(b[4:], cycle)
+	be.PutUint32(b[8:], 2)            // version
+	be.PutUint32(b[12:], sectorSize)  // length of the body
+	be.PutUint32(b[16:], cycle)       // place of this record: cycle and sector of the log
+	be.PutUint32(b[24:], cycle)       // and of the oldest that matters
+	be.PutUint32(b[36:], null)        // previous record
+	be.PutUint32(b[40:], 1)           // operations
+	be.PutUint32(b[44:], transaction) // what the body starts with; there the cycle stands instead, as in every sector
+	be.PutUint32(b[300:], linux)      // format
+	copy(b[304:], img.o.UUID[:])
+	be.PutUint32(b[320:], maxRecord)
+	body := b[sectorSize:]
+	be.PutUint32(body[0:], cycle)
+	be.PutUint32(body[4:], 8) // length of what follows the operation's header
+	body[8], body[9] = clientLog, flagUnmount
+	le.PutUint16(body[12:], magicUnmount)
+	return b
+}
+
+// Write writes the image: in ascending order, no byte twice, and nothing where nothing is. A hole of w must read as zeros.
+func (img *Image) Write(w io.WriterAt) error {
+	out := &ordered{w: w, fixed: img.fixed()}
+	for _, files := range []bool{false, true} {
+		for _, in := range img.inodes {
+			if in.Mode.IsRegular() != files || in.extents == nil {
+				continue
+			}
+			if err := img.writeContent(out, in); err != nil {
+				return fmt.Errorf("write XFS %s: %w", in.Path, err)
+			}
+		}
+	}
+	if err := out.before(img.Size()); err != nil {
+		return fmt.Errorf("write XFS: %w", err)
+	}
+	return nil
+}
+
+func (img *Image) writeContent(out *ordered, in *inode) error {
+	w := fileWriter{out, in.extents}
+	switch {
+	case in.Mode.IsDir():
+		put := func(at int64, b []byte) error {
+			_, err := w.WriteAt(b, at*blockSize)
+			return err
+		}
+		if err := (dirWriter{img, in, put}).write(); err != nil {
+			return err
+		}
+	case in.Mode.Type() == fs.ModeSymlink:
+		if _, err := w.WriteAt(img.longLink(in), 0); err != nil {
+			return err
+		}
+	default:
+		if _, err := tree.CopyAt(w, 0, in.Content); err != nil {
+			return err
+		}
+	}
+	for i, block := range in.treeBlocks {
+		if _, err := out.WriteAt(img.extentLeaf(in, i), block*blockSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fixed are the parts of the image that are no file's: heads of groups, log, inodes and their trees.
+func (img *Image) fixed() (parts []part) {
+	for _, gr := range img.groups {
+		parts = append(parts, part{gr.start, func() []byte { return img.head(gr) }})
+		if gr.index == img.g.logGroup() {
+			parts = append(parts, part{img.logStart(), img.logHead})
+		}
+		for i := range gr.chunkCount() {
+			parts = append(parts, part{gr.chunks + i*chunkBlocks, func() []byte { return img.chunkBytes(gr, i) }})
+		}
+		if gr.inodeTree.count > 0 {
+			parts = append(parts, part{gr.inodeTree.block, func() []byte { return img.inodeTreeBody(gr) }})
+		}
+	}
+	return parts
+}
+
+// part of an image that is made when its turn comes.
+type part struct {
+	block int64
+	bytes func() []byte
+}
+
+// ordered writes the fixed parts between the others, so that offsets ascend.
+type ordered struct {
+	w     io.WriterAt
+	fixed []part
+}
+
+// before writes the fixed parts that start before an offset.
+func (o *ordered) before(off int64) error {
+	for len(o.fixed) > 0 && o.fixed[0].block*blockSize < off {
+		p := o.fixed[0]
+		o.fixed = o.fixed[1:]
+		if _, err := o.w.WriteAt(p.bytes(), p.block*blockSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *ordered) WriteAt(b []byte, off int64) (int, error) {
+	if err := o.before(off); err != nil {
+		return 0, err
+	}
+	return o.w.WriteAt(b, off)
+}
+
+// fileWriter writes at places in a file.
+type fileWriter struct {
+	w       io.WriterAt
+	extents []extent
+}
+
+func (f fileWriter) WriteAt(b []byte, off int64) (n int, err error) {
+	for _, e := range f.extents {
+		skip := off + int64(n) - e.at*blockSize // into this extent
+		if rest := e.count*blockSize - skip; skip >= 0 && rest > 0 && n < len(b) {
+			m, err := f.w.WriteAt(b[n:][:min(int64(len(b)-n), rest)], e.block*blockSize+skip)
+			if n += m; err != nil {
+				return n, err
+			}
+		}
+	}
+	if n < len(b) {
+		return n, io.ErrShortWrite // more than the content said it has
+	}
+	return n, nil
+}
