@@ -9,9 +9,10 @@ import (
 // What evaluating a whole profile may cost. A step is one evaluation of a part of an expression; values cost their size each time
 // that they pass on. Real profiles need a thousandth of it.
 const (
-	budget      = 64 << 20 // bytes, about
+	budget      = 32 << 20
 	stepCost    = 256
 	valueCost   = 16
+	byteCost    = 4      // bytes for 1
 	maxElements = 10_000 // of one collection: some functions compare each with each
 )
 
@@ -29,7 +30,7 @@ func (m *meter) charge(v cty.Value) {
 	}
 	switch t := v.Type(); {
 	case t == cty.String:
-		m.left -= int64(len(v.AsString()))
+		m.left -= int64(len(v.AsString()) / byteCost)
 	case t == cty.Number:
 		exp := int64(v.AsBigFloat().MantExp(nil)) // the number of bits before the point; written out, it has that many digits, or nearly
 		m.left -= max(exp, -exp)

@@ -341,7 +341,10 @@ func (d *decoder) facts(img *Image, t *Talos) {
 	}
 }
 
-var officialName = regexp.MustCompile(`^siderolabs/[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
+var (
+	officialName = regexp.MustCompile(`^siderolabs/[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
+	bareName     = regexp.MustCompile(`^[a-z0-9._-]+`)
+)
 
 // decodeExtensionRefs makes a []ExtensionRef. Whether an official name exists, only the catalogue of the version can say.
 func decodeExtensionRefs(d *decoder, s *setting, v cty.Value) any {
@@ -357,7 +360,6 @@ func decodeExtensionRefs(d *decoder, s *setting, v cty.Value) any {
 func (d *decoder) extensionRef(t Text, refs *[]ExtensionRef) (wrong string) {
 	name, declared := strings.CutPrefix(t.Value, extensionPrefix)
 	known := sortedKeys(d.declared)
-	bare := regexp.MustCompile(`^[a-z0-9._-]+$`)
 	switch {
 	case declared:
 		e := d.declared[name]
@@ -373,11 +375,11 @@ func (d *decoder) extensionRef(t Text, refs *[]ExtensionRef) (wrong string) {
 		return fmt.Sprintf(
 			"%s has no host or namespace. Did you mean the declared extension, extension.%s, or the official one, \"siderolabs/%[2]s\"?",
 			quote(t.Value), t.Value)
-	case bare.MatchString(t.Value):
+	case bareName.FindString(t.Value) == t.Value:
 		return fmt.Sprintf("Official extensions are named with their namespace. Did you mean \"siderolabs/%s\"?", t.Value)
 	default:
 		_, rest, _ := strings.Cut(t.Value, "siderolabs/")
-		if short := regexp.MustCompile(`^[a-z0-9._-]+`).FindString(rest); short != "" {
+		if short := bareName.FindString(rest); short != "" {
 			return fmt.Sprintf(
 				"%s is an image. An official extension is named without host and version, which the catalogue of the Talos version gives: \"siderolabs/%s\".",
 				quote(t.Value), short)
