@@ -16,8 +16,8 @@ import (
 
 // Limits of one module.
 const (
-	// maxImage is the largest module, in bytes, unpacked. The largest of a distribution has 30 MiB.
-	maxImage = 256 << 20
+	// maxImage is the largest module, in bytes, unpacked. The largest of a distribution's kernel has 30 MiB.
+	maxImage = 128 << 20
 	// maxWindow is the largest dictionary of a compressed module; one of 64 MiB is what `xz -9` asks for.
 	maxWindow = 64 << 20
 )

@@ -4,7 +4,7 @@
 // [Scan] reads each module once and keeps what it says as plain data, so that the result for a base system can be stored;
 // [Merge] lays the modules of extensions over it; [Index] makes the files. They are those of kmod 34.2, byte for byte, as
 // depmod makes them when directories list their entries in byte order (that decides between two modules of one name in
-// the same search directory, and nothing else).
+// the same search directory, and nothing else) and is built with every compression (Debian's is not with gzip).
 //
 // A module is an ELF relocatable object, plain or compressed with xz, zstd or gzip (told by its first bytes), from which this
 // is read:

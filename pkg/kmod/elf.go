@@ -3,6 +3,8 @@ package kmod
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -17,30 +19,25 @@ const (
 // machines are those that Talos runs on, by the names of Go.
 var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}
 
-// object is a module file, unpacked.
+// object is a module file, unpacked. debug/elf gives the names and numbers; its File makes a string for each section's name, which a
+// hostile file can turn into any amount of memory.
 type object struct {
 	image  []byte
-	file   *elf.File
+	arch   string
+	table  []byte // section headers
+	names  []byte // of sections
 	intern func([]byte) string
 }
 
+const sectionHeader = 64 // bytes
+
 // parse reads an unpacked module. Strings of its result come from intern and share no memory with the image.
 func parse(image []byte, intern func([]byte) string) (Module, error) {
-	f, err := elf.NewFile(bytes.NewReader(image))
+	o, err := openObject(image, intern)
 	if err != nil {
-		return Module{}, fmt.Errorf("parse elf: %w", err)
+		return Module{}, fmt.Errorf("parse elf header: %w", err)
 	}
-	arch, known := machines[f.Machine]
-	switch {
-	case f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB:
-		return Module{}, fmt.Errorf("parse elf header: class %v, data %v: only 64-bit little endian modules are supported", f.Class, f.Data)
-	case !known:
-		return Module{}, fmt.Errorf("parse elf header: machine %v: only x86-64 and AArch64 are supported", f.Machine)
-	case f.Type != elf.ET_REL:
-		return Module{}, fmt.Errorf("parse elf header: type %v: a kernel module is relocatable (ET_REL)", f.Type)
-	}
-	o := object{image, f, intern}
-	m := Module{Arch: arch}
+	m := Module{Arch: o.arch}
 	if err := o.modinfo(&m); err != nil {
 		return Module{}, fmt.Errorf("parse .modinfo: %w", err)
 	}
@@ -60,26 +57,76 @@ func parse(image []byte, intern func([]byte) string) (Module, error) {
 	return m, nil
 }
 
-// section returns the bytes of the first section with a name; nil where there is none.
-func (o object) section(name string) ([]byte, error) {
-	s := o.file.Section(name)
-	if s == nil {
-		return nil, nil
+func openObject(image []byte, intern func([]byte) string) (object, error) {
+	var h elf.Header64
+	if !bytes.HasPrefix(image, []byte(elf.ELFMAG)) {
+		return object{}, errors.New("the file is no ELF object")
 	}
-	return o.bytes(s)
+	if _, err := binary.Decode(image, binary.LittleEndian, &h); err != nil {
+		return object{}, fmt.Errorf("the file ends after %d bytes", len(image))
+	}
+	class, data, typ := elf.Class(h.Ident[elf.EI_CLASS]), elf.Data(h.Ident[elf.EI_DATA]), elf.Type(h.Type)
+	arch, known := machines[elf.Machine(h.Machine)]
+	switch {
+	case class != elf.ELFCLASS64 || data != elf.ELFDATA2LSB:
+		return object{}, fmt.Errorf("class %v, data %v: only 64-bit little endian modules are supported", class, data)
+	case !known:
+		return object{}, fmt.Errorf("machine %v: only x86-64 and AArch64 are supported", elf.Machine(h.Machine))
+	case typ != elf.ET_REL:
+		return object{}, fmt.Errorf("type %v: a kernel module is relocatable (ET_REL)", typ)
+	case h.Shentsize != sectionHeader || h.Shnum == 0: // where 0 stands for more than 65279 sections
+		return object{}, fmt.Errorf("%d section headers of %d bytes: 1 to 65279 of %d bytes are supported", h.Shnum, h.Shentsize, sectionHeader)
+	}
+	o := object{image: image, arch: arch, intern: intern}
+	var err error
+	if o.table, err = o.at(h.Shoff, uint64(h.Shnum)*sectionHeader); err != nil {
+		return object{}, fmt.Errorf("section headers: %w", err)
+	}
+	if o.names, err = o.bytes(int(h.Shstrndx)); err != nil {
+		return object{}, fmt.Errorf("section names: %w", err)
+	}
+	return o, nil
 }
 
-func (o object) bytes(s *elf.Section) ([]byte, error) {
-	size := uint64(len(o.image))
-	switch {
-	case s.Type == elf.SHT_NOBITS:
-		return nil, fmt.Errorf("section %s has no bytes", s.Name)
-	case s.Flags&elf.SHF_COMPRESSED != 0:
-		return nil, fmt.Errorf("section %s is compressed, which the kernel does not read", s.Name)
-	case s.Offset > size || s.FileSize > size-s.Offset:
-		return nil, fmt.Errorf("section %s: %d bytes at %d are beyond the file's end at %d", s.Name, s.FileSize, s.Offset, size)
+// at returns a part of the file.
+func (o object) at(off, n uint64) ([]byte, error) {
+	if size := uint64(len(o.image)); off > size || n > size-off {
+		return nil, fmt.Errorf("%d bytes at %d are beyond the file's end at %d", n, off, size)
 	}
-	return o.image[s.Offset:][:s.FileSize], nil
+	return o.image[off:][:n], nil
+}
+
+// section returns the bytes of the first section with a name; nil where there is none.
+func (o object) section(name string) ([]byte, error) {
+	for i := 1; i < len(o.table)/sectionHeader; i++ {
+		at := uint64(binary.LittleEndian.Uint32(o.table[i*sectionHeader:])) // sh_name
+		if at >= uint64(len(o.names)) {
+			continue
+		}
+		if rest, ok := bytes.CutPrefix(o.names[at:], []byte(name)); ok && len(rest) > 0 && rest[0] == 0 {
+			return o.bytes(i)
+		}
+	}
+	return nil, nil
+}
+
+// bytes returns the content of the section with a number.
+func (o object) bytes(i int) ([]byte, error) {
+	if i >= len(o.table)/sectionHeader {
+		return nil, fmt.Errorf("section %d is not among the %d", i, len(o.table)/sectionHeader)
+	}
+	var s elf.Section64
+	if _, err := binary.Decode(o.table[i*sectionHeader:], binary.LittleEndian, &s); err != nil {
+		return nil, err
+	}
+	if typ := elf.SectionType(s.Type); typ == elf.SHT_NULL || typ == elf.SHT_NOBITS || elf.SectionFlag(s.Flags)&elf.SHF_COMPRESSED != 0 {
+		return nil, fmt.Errorf("section %d: type %v, flags %v: it has no content that the kernel reads", i, typ, elf.SectionFlag(s.Flags))
+	}
+	content, err := o.at(s.Off, s.Size)
+	if err != nil {
+		return nil, fmt.Errorf("section %d: %w", i, err)
+	}
+	return content, nil
 }
 
 func (o object) modinfo(m *Module) error {

@@ -143,16 +143,17 @@ func (g *graph) loop(users []int) []string {
 
 // closure returns all that a module needs, also through others, by rank.
 func (g *graph) closure(i int) []int {
-	var all []int
+	all := slices.Clone(g.deps[i])
 	seen := map[int]bool{}
-	todo := slices.Clone(g.deps[i])
-	for len(todo) > 0 {
-		d := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if !seen[d] {
-			seen[d] = true
-			all = append(all, d)
-			todo = append(todo, g.deps[d]...)
+	for _, d := range all {
+		seen[d] = true
+	}
+	for next := 0; next < len(all); next++ {
+		for _, d := range g.deps[all[next]] {
+			if !seen[d] {
+				seen[d] = true
+				all = append(all, d)
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b int) int { return cmp.Compare(g.rank[a], g.rank[b]) })

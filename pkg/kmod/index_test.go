@@ -66,7 +66,8 @@ func TestIndexMerged(t *testing.T) {
 	}
 	got := modulesFiles(t, index)
 	compare(t, got, makeIndex(t, testTree(t, union), talosSearch))
-	if !bytes.Contains(got["modules.dep"], []byte("extras/new.ko: kernel/zeta.ko\n")) || !bytes.Contains(got["modules.alias"], []byte("alias replaced-zeta zeta\n")) {
+	if !bytes.Contains(got["modules.dep"], []byte("extras/new.ko: kernel/zeta.ko\n")) ||
+		!bytes.Contains(got["modules.alias"], []byte("alias replaced-zeta zeta\n")) {
 		t.Error("the extension's module did not replace the base's")
 	}
 }

@@ -1,6 +1,7 @@
 package kmod
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/json"
 	"fmt"
@@ -232,15 +233,25 @@ func TestScanRefuses(t *testing.T) {
 		b[at] = value
 		return b
 	}
+	section := func(i int) int { return len(good.build()) - (8-i)*sectionHeader } // where its header is
 	for name, c := range map[string]struct {
 		content []byte
 		want    string
 	}{
-		"empty":     {nil, "parse elf: "},
-		"text":      {[]byte("no module"), "parse elf: "},
-		"truncated": {good.build()[:200], "parse elf: "},
+		"empty":       {nil, "parse elf header: the file is no ELF object"},
+		"text":        {[]byte("no module"), "parse elf header: the file is no ELF object"},
+		"short":       {good.build()[:63], "parse elf header: the file ends after 63 bytes"},
+		"truncated":   {good.build()[:200], "parse elf header: section headers: 512 bytes at "},
+		"sections":    {patch(60, 0), "parse elf header: 0 section headers of 64 bytes: 1 to 65279 of 64 bytes are supported"},
+		"header size": {patch(58, 40), "parse elf header: 8 section headers of 40 bytes"},
+		"names":       {patch(62, 8), "parse elf header: section names: section 8 is not among the 8"},
+		"no names":    {patch(62, 0), "parse elf header: section names: section 0: type SHT_NULL"},
+		"no bytes":    {patch(section(5)+4, byte(elf.SHT_NOBITS)), "parse .symtab: section 5: type SHT_NOBITS, flags 0x0: it has no content"},
+		"compressed":  {patch(section(1)+9, byte(elf.SHF_COMPRESSED>>8)), "parse .modinfo: section 1: type SHT_PROGBITS, flags SHF_COMPRESSED"},
+		"beyond":      {patch(section(1)+39, 0x80), "parse .modinfo: section 1: 9223372036854775808 bytes at 64 are beyond the file's end"},
+		"stripped":    {patch(section(5), 0), "parse .symtab: the module is stripped"},
 		"32 bits": {
-			[]byte("\x7fELF\x01\x01\x01" + zeros(9) + "\x01\x00\x03\x00\x01" + zeros(31)),
+			[]byte("\x7fELF\x01\x01\x01" + zeros(9) + "\x01\x00\x03\x00\x01" + zeros(43)),
 			"parse elf header: class ELFCLASS32, data ELFDATA2LSB: only 64-bit little endian modules are supported",
 		},
 		"big endian": {
@@ -348,6 +359,24 @@ func TestUnpackLimit(t *testing.T) {
 		}
 		if int64(r.image.Cap()) > 8*r.limit+4096 {
 			t.Errorf("%s: %d bytes of memory for %d", name, r.image.Cap(), r.limit)
+		}
+	}
+}
+
+// A decoder that met a broken module reads the next one.
+func TestReadAfterError(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"m.ko.xz", "m.ko.zst", "m.ko.gz"} {
+		content := testModule{imports: names("a")}.pack(t, name)
+		r := newReader()
+		defer r.close()
+		for _, broken := range [][]byte{content[:8], content[:len(content)-8], bytes.Repeat(content[:16], 8)} {
+			if _, err := r.read(tree.Bytes(broken)); err == nil {
+				t.Errorf("%s: a broken file was read", name)
+			}
+			if m, err := r.read(tree.Bytes(content)); err != nil || len(m.Imports) != 1 {
+				t.Errorf("%s after a broken one: %v, %v", name, m, err)
+			}
 		}
 	}
 }

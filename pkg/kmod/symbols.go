@@ -126,10 +126,7 @@ func (o object) crc(s symbol) (uint32, error) {
 		}
 		return uint32(s.value), nil
 	}
-	if int(s.section) >= len(o.file.Sections) {
-		return 0, fmt.Errorf("its section %d is not among the %d", s.section, len(o.file.Sections))
-	}
-	data, err := o.bytes(o.file.Sections[s.section])
+	data, err := o.bytes(int(s.section))
 	if err != nil {
 		return 0, err
 	}
