@@ -17,7 +17,7 @@ import (
 // rootTree is the root of the stand-in, rootfs.sqsh.
 func rootTree(p *parts, m *modules, version string, init tree.Blob) (*tree.Tree, error) {
 	var f files
-	f.dirs("dev", "etc", "etc/cri", "etc/cri/conf.d", "mnt", "opt", "proc", "root", "run", "sys", "system", "tmp", "var",
+	f.dirs(".extra", "dev", "etc", "etc/cri", "etc/cri/conf.d", "mnt", "opt", "proc", "root", "run", "sys", "system", "tmp", "var",
 		"usr", "usr/bin", "usr/lib", "usr/lib/firmware", "usr/lib/modules", "usr/lib/udev", "usr/lib/udev/rules.d", "usr/local", "usr/sbin")
 	f.link("bin", "usr/bin")
 	f.link("lib", "usr/lib")
