@@ -192,9 +192,12 @@ func (s *Sources) savedArtifact(ctx context.Context, file string, m *members, im
 	}
 	image := images[0]
 	raw := m.docs[m.file(image.Config)]
+	if raw == nil {
+		return nil, fmt.Errorf("config %q: not there, or no JSON document of at most %d bytes", printable(image.Config), maxDocument)
+	}
 	c, err := v1.ParseConfigFile(bytes.NewReader(raw))
-	if raw == nil || err != nil {
-		return nil, fmt.Errorf("config %q: %w", printable(image.Config), cmpErr(err, errors.New("not there, or no JSON document")))
+	if err != nil {
+		return nil, fmt.Errorf("config %q: %w", printable(image.Config), err)
 	}
 	if err := checkPlatform(c, arch); err != nil {
 		return nil, err
@@ -230,15 +233,6 @@ func (s *Sources) savedArtifact(ctx context.Context, file string, m *members, im
 		a.Layers = append(a.Layers, layer)
 	}
 	return a, nil
-}
-
-func cmpErr(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func hashFile(ctx context.Context, file string) (digest string, size int64, err error) {

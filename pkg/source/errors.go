@@ -32,8 +32,16 @@ func explain(ep endpoint, err error) error {
 	said := func(class error, remedy string, args ...any) error {
 		return fmt.Errorf("%s: %w: %s", ep, class, fmt.Sprintf(remedy, args...))
 	}
+	// A host on this machine is asked by TLS and by plain HTTP, so there may be two errors: that of TLS tells more.
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrDigest), errors.Is(err, ErrNotFound):
+	case errors.As(err, &hostname):
+		return fmt.Errorf("%s: %w; use a name that the certificate has", ep, hostname)
+	case errors.As(err, &authority), errors.As(err, &verify):
+		return fmt.Errorf("%s: its certificate is not trusted: %w; where the registry has an own authority, set registry %q { ca = \"FILE.pem\" }",
+			ep, cause(err), ep.block)
+	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"):
+		return fmt.Errorf("%s: it wants a client certificate that it trusts: set client_cert and client_key in registry %q", ep, ep.block)
 	case errors.As(err, &status):
 		message := strings.TrimSpace(fmt.Sprint(status.StatusCode, " ", http.StatusText(status.StatusCode), " ", diagnostics(status)))
 		switch status.StatusCode {
@@ -46,11 +54,6 @@ func explain(ep endpoint, err error) error {
 			return fmt.Errorf("%s: too many requests: %s; run `docker login %s` for a higher limit, set a mirror, or try again later", ep, message, dockerName(host))
 		}
 		return fmt.Errorf("%s: the registry answers %s", ep, message)
-	case errors.As(err, &hostname):
-		return fmt.Errorf("%s: %w; use a name that the certificate has", ep, hostname)
-	case errors.As(err, &authority), errors.As(err, &verify):
-		return fmt.Errorf("%s: its certificate is not trusted: %w; where the registry has an own authority, set registry %q { ca = \"FILE.pem\" }",
-			ep, cause(err), ep.block)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"), errors.Is(err, errPlain):
 		return fmt.Errorf("%s: %w; where the registry has no TLS, set registry %q { insecure = true }, or give its mirror as http://…", ep, errPlain, ep.block)
 	case errors.As(err, &dns):
