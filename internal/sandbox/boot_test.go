@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"github.com/talosmith/talosmith/internal/sandbox"
 	"github.com/talosmith/talosmith/internal/sandbox/report"
 	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
+	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/internal/vm"
 	"github.com/talosmith/talosmith/pkg/initramfs"
 	"github.com/talosmith/talosmith/pkg/kmod"
@@ -138,25 +140,136 @@ func split(t *testing.T, all *tree.Tree, dir string) (inside, outside *tree.Tree
 	return inside, outside
 }
 
-// TestBoot composes an initramfs by hand, in the way of ../../docs: microcode, the base, a segment for each layer, and
-// extensions.yaml with the firmware; and boots it.
+// TestBoot composes an initramfs by hand (microcode, the base, a segment for each layer, extensions.yaml and the firmware), boots
+// it, and compares what the stand-in says with what was put in.
 func TestBoot(t *testing.T) {
 	r := sandboxtest.Open(t)
 	var exts []ext
 	for _, name := range []string{"crun", "gvisor", "tailscale", "intel-ucode", "bnx2-bnx2x", "btrfs", "uinput", "fuse3"} {
 		exts = append(exts, pull(t, r, name))
 	}
-	image := compose(t, r, exts)
-
-	var got report.Report
-	machine := vm.Machine{Kernel: r.Kernel(), Initrd: image, KernelArgs: "console=ttyS0 talos.platform=metal selinux=1 module.sig_enforce=1 'x=a b'"}
+	const arguments = `console=ttyS0 selinux=1 module.sig_enforce=1 "x=a b"`
 	start := time.Now()
-	if err := vm.Boot(t.Context(), machine, func(line string) bool { t.Log(line); return got.Line(line) }); err != nil {
+	got := sandboxtest.Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: compose(t, r, exts), KernelArgs: arguments})
+	t.Logf("ready after %v, %s s of it in the kernel", time.Since(start).Round(time.Second/10), got.First("UPTIME", "seconds"))
+
+	if text := got.First("CMDLINE", "text"); text != arguments {
+		t.Errorf("command line %s", text)
+	}
+	if v := got.First("STANDIN", "version"); v != sandboxtest.Version {
+		t.Errorf("version %s", v)
+	}
+	for i, e := range exts {
+		line, ok := got.Extension(e.Name)
+		if !ok || line.Get("version") != e.Version || line.Get("image") != fmt.Sprintf("%d.sqsh", i) {
+			t.Errorf("%s %s is not there: %s", e.Name, e.Version, line)
+			continue
+		}
+		_, rest := split(t, e.rootfs, "usr/lib/firmware")
+		files := 0
+		for n := range rest.All() {
+			if n.Mode.IsRegular() {
+				files++
+			}
+		}
+		if line.Get("files") != fmt.Sprint(files) {
+			t.Errorf("%s has %d files: %s", e.Name, files, line)
+		}
+		if files == 0 {
+			continue
+		}
+		n, _ := rest.Lookup(strings.TrimPrefix(line.Get("file"), "/"))
+		if n.Content == nil || sum(t, n) != line.Get("sha256") {
+			t.Errorf("other content: %s", line)
+		}
+	}
+	if lines := got.Of("EXTENSION"); len(lines) != len(exts)+1 || lines[len(exts)].Get("name") != "modules.dep" {
+		t.Errorf("layers: %v", lines)
+	}
+	for _, name := range []string{"btrfs", "uinput"} {
+		if !slices.ContainsFunc(got.Of("MODULE"), func(l report.Line) bool { return l.Get("name") == name && l.Get("result") == "loaded" }) {
+			t.Errorf("module %s: %v", name, got.Of("MODULE"))
+		}
+	}
+	if l := got.Of("LABEL"); len(l) != 2 || l[0].String() != "LABEL file=/usr/local/bin/fusermount3 value=system_u:object_r:fusermount_exec_t:s0" {
+		t.Errorf("labels %v", l)
+	}
+	if says := got.First("SERVICE", "says"); !strings.HasPrefix(says, "200 OK over TLS 1.3: ") {
+		t.Errorf("the service says %q", says)
+	}
+	intel, _ := split(t, exts[3].rootfs, "usr/lib/firmware/intel-ucode")
+	if got.First("MICROCODE", "file") != "GenuineIntel.bin" || got.First("MICROCODE", "sha256") != sum(t, slices.Collect(intel.All())...) {
+		t.Errorf("microcode %v", got.Of("MICROCODE"))
+	}
+	for _, l := range got.Of("FIRMWARE")[1:] {
+		n, _ := exts[4].rootfs.Lookup(strings.TrimPrefix(l.Get("file"), "/"))
+		if n.Content == nil || sum(t, n) != l.Get("sha256") {
+			t.Errorf("other content: %s", l)
+		}
+	}
+	if files := got.First("FIRMWARE", "files"); files != "14" {
+		t.Errorf("%s firmware files", files)
+	}
+}
+
+// TestBootPlain boots the base alone.
+func TestBootPlain(t *testing.T) {
+	r := sandboxtest.Open(t)
+	got := sandboxtest.Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: r.Initramfs(), KernelArgs: "console=tty0"}) // the serial port is told anyway
+	if l := got.Of("EXTENSION"); len(l) != 0 {
+		t.Errorf("extensions %v", l)
+	}
+}
+
+// TestBootRefusal boots a layer that is no squashfs: the report says what and why.
+func TestBootRefusal(t *testing.T) {
+	r := sandboxtest.Open(t)
+	base, err := tree.File(r.Initramfs())
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("ready after %v, %s s of it in the kernel", time.Since(start).Round(time.Second/10), got.First("UPTIME", "seconds"))
-	if !got.Ready {
-		t.Fatal(got.Failure)
+	bad := archive(t,
+		tree.Node{Path: "0.sqsh", Mode: 0o644, Content: tree.Bytes(bytes.Repeat([]byte("no squashfs "), 1000))},
+		tree.Node{Path: "extensions.yaml", Mode: 0o644, Content: tree.String("layers:\n    - image: 0.sqsh\n")})
+	image := join(t, base, bad)
+	var got report.Report
+	tooltest.Need(t, "qemu-system-x86_64")
+	if err := vm.Boot(t.Context(), vm.Machine{Kernel: r.Kernel(), Initrd: image, KernelArgs: "console=ttyS0"}, got.Line); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(got.Failure, "/0.sqsh: mount /dev/loop1 on /layers/layer0: invalid argument") {
+		t.Errorf("failure %q", got.Failure)
+	}
+}
+
+// TestMount lets the kernel mount images, as the tests of file systems do.
+func TestMount(t *testing.T) {
+	files, err := tree.New([]tree.Node{
+		{Path: "dir/file", Mode: 0o640, UID: 3, GID: 4, ModTime: time.Unix(1e9, 0), Content: tree.String("hello"), Xattrs: map[string][]byte{"security.selinux": []byte("a:b:c:s0")}},
+		{Path: "link", Mode: fs.ModeSymlink | 0o777, Link: "dir/file", ModTime: time.Unix(0, 0)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var image buffer
+	if _, err := squashfs.Write(&image, files, squashfs.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	lines := map[string]report.Line{}
+	for _, l := range sandboxtest.Mount(t, "squashfs", sandboxtest.TempFile(t, image), false) {
+		lines[l.Get("path")] = l
+	}
+	f := lines["dir/file"]
+	for key, want := range map[string]string{
+		"mode": "100640", "uid": "3", "gid": "4", "size": "5", "mtime": "1000000000", "nlink": "1", "security.selinux": "a:b:c:s0",
+		"sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+	} {
+		if f.Get(key) != want {
+			t.Errorf("%s of dir/file is %q, want %q", key, f.Get(key), want)
+		}
+	}
+	if len(lines) != 4 || lines["link"].Get("link") != "dir/file" || lines["."].Get("mode") != "40755" {
+		t.Errorf("%v", lines)
 	}
 }
 
@@ -243,11 +356,16 @@ func compose(t *testing.T, r *sandbox.Release, exts []ext) string {
 		t.Fatal(err)
 	}
 	last := archive(t, append(firmware, tree.Node{Path: "extensions.yaml", Mode: 0o644, Content: tree.Bytes(text)})...)
-	all, err := initramfs.Join(append(append([]tree.Blob{early, base}, segments...), last)...)
+	return join(t, append(append([]tree.Blob{early, base}, segments...), last)...)
+}
+
+func join(t *testing.T, segments ...tree.Blob) string {
+	t.Helper()
+	all, err := initramfs.Join(segments...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join("/tmp/h/sandbox", "composed")
+	file := filepath.Join(t.TempDir(), "initramfs")
 	w, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
@@ -322,9 +440,21 @@ func baseModules(t *testing.T, r *sandbox.Release) (nodes []tree.Node, release s
 	return nodes, release
 }
 
-func sum(b []byte) string {
-	s := sha256.Sum256(b)
-	return hex.EncodeToString(s[:])
+// sum is the SHA-256 of files one after another.
+func sum(t *testing.T, nodes ...tree.Node) string {
+	t.Helper()
+	h := sha256.New()
+	for _, n := range nodes {
+		if n.Content == nil {
+			continue
+		}
+		b, err := tree.ReadAll(n.Content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // buffer is an io.WriterAt in memory.
