@@ -43,6 +43,7 @@ var Packages = map[string]string{
 	"sfdisk":             "fdisk",
 	"sgdisk":             "gdisk",
 	"skopeo":             "skopeo",
+	"sqfs2tar":           "squashfs-tools-ng",
 	"tar":                "tar",
 	"unsquashfs":         "squashfs-tools",
 	"xfs_db":             "xfsprogs",
