@@ -86,7 +86,9 @@ func (s dirShape) needs() []extent {
 }
 
 // entrySize is the room that an entry takes in a data block: inode, length, name, type, own offset, in whole 8 bytes.
-func entrySize(name string) int64 { return (8 + 1 + int64(len(name)) + 1 + 2 + 7) / 8 * 8 }
+func entrySize(name string) int64 { return entrySizeOf(int64(len(name))) }
+
+func entrySizeOf(name int64) int64 { return (8 + 1 + name + 1 + 2 + 7) / 8 * 8 }
 
 // placed is an entry in a data block.
 type placed struct {

@@ -182,6 +182,9 @@ func checkNode(n tree.Node) error {
 	if len(n.Link) > maxLink && n.Mode.Type() == fs.ModeSymlink {
 		return fmt.Errorf("link target of %d bytes, XFS holds %d", len(n.Link), maxLink)
 	}
+	if typeOf(n.Mode) == 0 {
+		return fmt.Errorf("XFS has no files of type %v", n.Mode.Type())
+	}
 	if n.Major > maxMajor || n.Minor > maxMinor {
 		return fmt.Errorf("device %d:%d: XFS holds up to %d:%d", n.Major, n.Minor, maxMajor, maxMinor)
 	}
@@ -204,6 +207,10 @@ func (img *Image) place(size int64) error {
 	if err != nil {
 		return err
 	}
+	return img.placeIn(g)
+}
+
+func (img *Image) placeIn(g geometry) error {
 	img.g = g
 	free, err := img.placeInodes()
 	if err != nil {
