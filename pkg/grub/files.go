@@ -116,39 +116,35 @@ func closure(dir directory, modules []string) ([]string, error) {
 		needs[module] = list
 	}
 	var order []string
-	done := map[string]bool{}
-	var add func(module string, path []string) error
-	add = func(module string, path []string) error {
-		if slices.Contains(path, module) {
-			return damaged(name, "module %q needs itself", module)
-		}
-		if done[module] {
+	const begun, done = 1, 2
+	state := map[string]int{}
+	var add func(module, neededBy string) error
+	add = func(module, neededBy string) error {
+		switch list, known := needs[module]; {
+		case state[module] == done:
 			return nil
-		}
-		if _, known := needs[module]; !known {
-			return fmt.Errorf("module %q: %w%s", module, fs.ErrNotExist, by(path))
-		}
-		for _, n := range needs[module] {
-			if err := add(n, append(path[:len(path):len(path)], module)); err != nil {
-				return err
+		case state[module] == begun:
+			return damaged(name, "module %q needs itself", module)
+		case !known && neededBy != "":
+			return fmt.Errorf("module %q: %w (%q needs it)", module, fs.ErrNotExist, neededBy)
+		case !known:
+			return fmt.Errorf("module %q: %w (GRUB's %s does not name it; %s)", module, fs.ErrNotExist, name, origin)
+		default:
+			state[module] = begun
+			for _, n := range list {
+				if err := add(n, module); err != nil {
+					return err
+				}
 			}
 		}
-		done[module] = true
+		state[module] = done
 		order = append(order, module)
 		return nil
 	}
 	for _, m := range modules {
-		if err := add(m, nil); err != nil {
+		if err := add(m, ""); err != nil {
 			return nil, err
 		}
 	}
 	return order, nil
-}
-
-// by says who needs a module.
-func by(path []string) string {
-	if len(path) == 0 {
-		return " (GRUB's moddep.lst does not name it; " + origin + ")"
-	}
-	return fmt.Sprintf(" (%q needs it)", path[len(path)-1])
 }
