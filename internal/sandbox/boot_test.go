@@ -1,7 +1,6 @@
 package sandbox_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,16 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"gopkg.in/yaml.v3"
 
 	"github.com/talosmith/talosmith/internal/sandbox"
@@ -28,7 +23,9 @@ import (
 	"github.com/talosmith/talosmith/internal/vm"
 	"github.com/talosmith/talosmith/pkg/initramfs"
 	"github.com/talosmith/talosmith/pkg/kmod"
+	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/squashfs"
+	"github.com/talosmith/talosmith/pkg/talos"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
@@ -38,91 +35,66 @@ type ext struct {
 	rootfs        *tree.Tree
 }
 
-// pull reads an extension through the registry, by the catalogue's line.
+// pull reads an extension through the registry, by the catalogue.
 func pull(t *testing.T, r *sandbox.Release, extension string) ext {
 	t.Helper()
-	lines := flatten(t, r, "siderolabs/extensions:v1.13.9")["image-digests"].content
-	for line := range strings.Lines(lines) {
-		ref, ok := strings.CutPrefix(strings.TrimSpace(line), "ghcr.io/siderolabs/"+extension+":")
-		if !ok {
-			continue
-		}
-		_, digest, _ := strings.Cut(ref, "@")
-		files := flatten(t, r, "siderolabs/"+extension+"@"+digest)
-		var manifest struct {
-			Metadata struct{ Name, Version string }
-		}
-		if err := yaml.Unmarshal([]byte(files["manifest.yaml"].content), &manifest); err != nil {
-			t.Fatal(err)
-		}
-		return ext{manifest.Metadata.Name, manifest.Metadata.Version, makeTree(t, files)}
+	e, _, ok := catalogue(t, r).Find("siderolabs/" + extension)
+	if !ok {
+		t.Fatalf("the catalogue has no %s", extension)
 	}
-	t.Fatalf("the catalogue has no %s:\n%s", extension, lines)
-	return ext{}
+	files := flatten(t, r, "ghcr.io/"+e.Name+"@"+e.Digest)
+	text, err := files.ReadFile("manifest.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest struct {
+		Metadata struct{ Name, Version string }
+	}
+	if err := yaml.Unmarshal(text, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	rootfs, err := files.Sub("rootfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ext{manifest.Metadata.Name, manifest.Metadata.Version, rootfs}
 }
 
-type entry struct {
-	header  *tar.Header
-	content string
-}
-
-// flatten lays an image's layers over each other, by go-containerregistry.
-func flatten(t *testing.T, r *sandbox.Release, image string) map[string]entry {
+func catalogue(t *testing.T, r *sandbox.Release) *talos.Catalogue {
 	t.Helper()
-	ref, err := name.ParseReference(strings.TrimPrefix(r.Mirror(), "ghcr.io=http://")+"/"+image, name.Insecure)
+	files := flatten(t, r, "ghcr.io/siderolabs/extensions:"+sandboxtest.Version)
+	digests, err := files.ReadFile("image-digests")
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := remote.Image(ref, remote.WithContext(t.Context()))
+	descriptions, err := files.ReadFile("descriptions.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream := mutate.Extract(img)
-	defer stream.Close()
-	files := map[string]entry{}
-	for tr := tar.NewReader(stream); ; {
-		h, err := tr.Next()
-		if err == io.EOF {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[path.Clean(h.Name)] = entry{h, string(b)}
+	c, err := talos.ParseCatalogue(digests, descriptions)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return c
 }
 
-// makeTree makes a tree of an image's rootfs/.
-func makeTree(t *testing.T, files map[string]entry) *tree.Tree {
+// flatten reads an image's files through the registry as a mirror.
+func flatten(t *testing.T, r *sandbox.Release, image string) *tree.Tree {
 	t.Helper()
-	var nodes []tree.Node
-	for p, e := range files {
-		p, ok := strings.CutPrefix(p, "rootfs/")
-		if !ok {
-			continue
-		}
-		n := tree.Node{Path: p, Mode: e.header.FileInfo().Mode(), ModTime: e.header.ModTime, Link: e.header.Linkname}
-		if e.header.Typeflag == tar.TypeLink {
-			n.Link = strings.TrimPrefix(n.Link, "rootfs/")
-			e.content = files["rootfs/"+n.Link].content
-		}
-		if n.Mode.IsRegular() {
-			n.Content = tree.String(e.content)
-		}
-		if v, ok := e.header.PAXRecords["SCHILY.xattr.security.selinux"]; ok {
-			n.Xattrs = map[string][]byte{"security.selinux": []byte(v)}
-		}
-		nodes = append(nodes, n)
-	}
-	made, err := tree.New(nodes)
+	mirrors, err := source.ParseMirrors(r.Mirror())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return made
+	s := source.New(source.Options{Cache: t.TempDir(), Mirrors: mirrors})
+	a, err := s.Resolve(t.Context(), source.Ref{Image: image}, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := s.Tree(t.Context(), a, nil, new(spool))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // split divides a tree by a directory.
@@ -143,9 +115,10 @@ func split(t *testing.T, all *tree.Tree, dir string) (inside, outside *tree.Tree
 // TestBoot composes an initramfs by hand (microcode, the base, a segment for each layer, extensions.yaml and the firmware), boots
 // it, and compares what the stand-in says with what was put in.
 func TestBoot(t *testing.T) {
+	t.Parallel()
 	r := sandboxtest.Open(t)
 	var exts []ext
-	for _, name := range []string{"crun", "gvisor", "tailscale", "intel-ucode", "bnx2-bnx2x", "btrfs", "uinput", "fuse3"} {
+	for _, name := range []string{"crun", "gvisor", "tailscale", "intel-ucode", "bnx2-bnx2x", "btrfs", "uinput", "fuse3", "realtek-firmware"} {
 		exts = append(exts, pull(t, r, name))
 	}
 	const arguments = `console=ttyS0 selinux=1 module.sig_enforce=1 "x=a b"`
@@ -201,19 +174,29 @@ func TestBoot(t *testing.T) {
 	if got.First("MICROCODE", "file") != "GenuineIntel.bin" || got.First("MICROCODE", "sha256") != sum(t, slices.Collect(intel.All())...) {
 		t.Errorf("microcode %v", got.Of("MICROCODE"))
 	}
-	for _, l := range got.Of("FIRMWARE")[1:] {
-		n, _ := exts[4].rootfs.Lookup(strings.TrimPrefix(l.Get("file"), "/"))
-		if n.Content == nil || sum(t, n) != l.Get("sha256") {
-			t.Errorf("other content: %s", l)
+	firmware := 0
+	for _, e := range exts {
+		for n := range e.rootfs.All() {
+			if n.Mode.IsRegular() && strings.HasPrefix(n.Path, "usr/lib/firmware/") && !strings.Contains(n.Path, "intel-ucode") {
+				firmware++
+			}
 		}
 	}
-	if files := got.First("FIRMWARE", "files"); files != "14" {
-		t.Errorf("%s firmware files", files)
+	if files := got.First("FIRMWARE", "files"); files != fmt.Sprint(firmware) {
+		t.Errorf("%s firmware files, want %d", files, firmware)
+	}
+	for _, l := range got.Of("FIRMWARE")[1:] {
+		for _, e := range exts {
+			if n, ok := e.rootfs.Lookup(strings.TrimPrefix(l.Get("file"), "/")); ok && sum(t, n) != l.Get("sha256") {
+				t.Errorf("other content: %s", l)
+			}
+		}
 	}
 }
 
 // TestBootPlain boots the base alone.
 func TestBootPlain(t *testing.T) {
+	t.Parallel()
 	r := sandboxtest.Open(t)
 	got := sandboxtest.Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: r.Initramfs(), KernelArgs: "console=tty0"}) // the serial port is told anyway
 	if l := got.Of("EXTENSION"); len(l) != 0 {
@@ -223,6 +206,7 @@ func TestBootPlain(t *testing.T) {
 
 // TestBootRefusal boots a layer that is no squashfs: the report says what and why.
 func TestBootRefusal(t *testing.T) {
+	t.Parallel()
 	r := sandboxtest.Open(t)
 	base, err := tree.File(r.Initramfs())
 	if err != nil {
@@ -244,6 +228,7 @@ func TestBootRefusal(t *testing.T) {
 
 // TestMount lets the kernel mount images, as the tests of file systems do.
 func TestMount(t *testing.T) {
+	t.Parallel()
 	files, err := tree.New([]tree.Node{
 		{Path: "dir/file", Mode: 0o640, UID: 3, GID: 4, ModTime: time.Unix(1e9, 0), Content: tree.String("hello"), Xattrs: map[string][]byte{"security.selinux": []byte("a:b:c:s0")}},
 		{Path: "link", Mode: fs.ModeSymlink | 0o777, Link: "dir/file", ModTime: time.Unix(0, 0)},
@@ -455,6 +440,13 @@ func sum(t *testing.T, nodes ...tree.Node) string {
 		h.Write(b)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// spool is a source.Spool in memory.
+type spool struct{ buffer }
+
+func (s *spool) ReadAt(p []byte, off int64) (int, error) {
+	return bytes.NewReader(s.buffer).ReadAt(p, off)
 }
 
 // buffer is an io.WriterAt in memory.

@@ -64,11 +64,11 @@ func Boot(t testing.TB, m vm.Machine) *report.Report {
 func Mount(t testing.TB, kind, image string, rw bool) []report.Line {
 	t.Helper()
 	r := Open(t)
-	argument := "standin.mount=" + kind + ":/dev/vda"
+	argument := "console=ttyS0 quiet mitigations=off standin.mount=" + kind + ":/dev/vda"
 	if rw {
 		argument += ":rw"
 	}
-	got := Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: r.Initramfs(), KernelArgs: "console=ttyS0 quiet " + argument, Data: []string{image}})
+	got := Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: r.Initramfs(), KernelArgs: argument, Data: []string{image}})
 	if result := got.First("MOUNT", "result"); result != "mounted" {
 		t.Fatalf("the kernel does not mount %s as %s: %s\n%v", filepath.Base(image), kind, result, got.Of("KERNEL"))
 	}

@@ -1,0 +1,197 @@
+package sandbox_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/talosmith/talosmith/internal/sandbox"
+	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
+)
+
+// TestRelease reads every image of the release by go-containerregistry, with all its checks.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	r := sandboxtest.Open(t)
+	entries := catalogue(t, r).All()
+	if len(entries) < 6 {
+		t.Errorf("%d extensions", len(entries))
+	}
+	images := []string{"siderolabs/imager:v1.13.9", "siderolabs/installer-base:v1.13.9", "siderolabs/extensions:v1.13.9"}
+	for _, e := range entries {
+		images = append(images, e.Name+"@"+e.Digest)
+		if !strings.HasPrefix(e.Description, "[core] ") && !strings.HasPrefix(e.Description, "[extra] ") {
+			t.Errorf("%s: description %q", e.Name, e.Description)
+		}
+	}
+	for _, image := range images {
+		ref, err := name.ParseReference(strings.TrimPrefix(r.Mirror(), "ghcr.io=http://")+"/"+image, name.Insecure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := remote.Get(ref, remote.WithContext(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.MediaType.IsIndex() {
+			index, err := got.ImageIndex()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := validate.Index(index, validate.Fast); err != nil {
+				t.Errorf("%s: %v", image, err)
+			}
+		}
+		img, err := got.Image()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validate.Image(img, options(t, img)...); err != nil {
+			t.Errorf("%s: %v", image, err)
+		}
+	}
+}
+
+// options leaves out what validate cannot: it takes every layer for gzip. Those with zstd are read by TestAssets and TestBoot.
+func options(t *testing.T, img v1.Image) []validate.Option {
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		if kind, err := l.MediaType(); err != nil || kind == types.OCILayerZStd {
+			return []validate.Option{validate.Fast}
+		}
+	}
+	return nil
+}
+
+// TestAssets compares what lies in the images that are no extensions.
+func TestAssets(t *testing.T) {
+	t.Parallel()
+	r := sandboxtest.Open(t)
+	imager := flatten(t, r, "ghcr.io/siderolabs/imager:v1.13.9")
+	for path, begins := range map[string]string{
+		"usr/install/amd64/vmlinuz":           "MZ",
+		"usr/install/amd64/initramfs.xz":      "\x28\xb5\x2f\xfd",
+		"usr/install/amd64/systemd-stub.efi":  "MZ",
+		"usr/install/amd64/systemd-boot.efi":  "MZ",
+		"usr/lib/grub/i386-pc/kernel.img":     "",
+		"usr/lib/grub/i386-pc/moddep.lst":     "",
+		"usr/lib/grub/i386-pc/linux.mod":      "\x7fELF",
+		"etc/modules.d/10-extra-modules.conf": "search extras built-in\n",
+	} {
+		b, err := imager.ReadFile(path)
+		if err != nil || len(b) == 0 || !strings.HasPrefix(string(b), begins) {
+			t.Errorf("%s: %v, %d bytes", path, err, len(b))
+		}
+	}
+	realtek := pull(t, r, "realtek-firmware").rootfs
+	if _, ok := realtek.Lookup("usr/lib/firmware/rtl_bt"); ok {
+		t.Error("the whiteout does nothing")
+	}
+	if n, _ := realtek.Lookup("usr/lib/firmware/rtl_nic/rtl8153a-3.fw"); n.Size() < 1000 {
+		t.Errorf("the second layer does not replace: %d bytes", n.Size())
+	}
+	n, _ := pull(t, r, "tailscale").rootfs.Lookup("usr/local/lib/containers/tailscale/usr/local/bin/tailscaled")
+	if !n.IsHardLink() || n.Size() < 5e6 {
+		t.Errorf("tailscaled: %+v", n)
+	}
+}
+
+// TestSameBytes builds a second time, elsewhere and on one processor.
+func TestSameBytes(t *testing.T) {
+	first := sandboxtest.Open(t)
+	o := sandboxtest.Options(t)
+	packages := filepath.Join(o.Cache, "debian")
+	o.Cache = t.TempDir()
+	if err := os.Symlink(packages, filepath.Join(o.Cache, "debian")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TZ", "Asia/Kathmandu")
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	second, err := sandbox.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	for _, file := range []string{"index.json", "initramfs.xz", "vmlinuz"} { // the index has every digest
+		a, err := os.ReadFile(filepath.Join(filepath.Dir(first.Kernel()), file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(second.Kernel()), file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(a) != string(b) {
+			t.Errorf("%s differs", file)
+		}
+	}
+
+	start := time.Now()
+	again, err := sandbox.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if d := time.Since(start); d > time.Second || again.Kernel() != second.Kernel() {
+		t.Errorf("a release that is there takes %v", d)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for _, v := range []string{"", "latest", "v1/2", "../v1", "v1.13.9\n"} {
+		if r, err := sandbox.Open(t.Context(), sandbox.Options{Cache: t.TempDir(), Version: v}); err == nil {
+			r.Close()
+			t.Errorf("version %q is taken", v)
+		}
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	t.Parallel()
+	r := sandboxtest.Open(t)
+	base := strings.TrimPrefix(r.Mirror(), "ghcr.io=") + "/v2/"
+	for _, c := range []struct {
+		method, path string
+		status       int
+		body         string // what it begins with
+	}{
+		{"GET", "", 200, ""},
+		{"GET", "siderolabs/imager/tags/list", 200, `{"name":"siderolabs/imager","tags":["v1.13.9"]}`},
+		{"HEAD", "siderolabs/imager/manifests/v1.13.9", 200, ""},
+		{"GET", "siderolabs/imager/manifests/v1.13.8", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN"`},
+		{"GET", "siderolabs/nothing/manifests/v1.13.9", 404, `{"errors":[{"code":"NAME_UNKNOWN"`},
+		{"GET", "siderolabs/imager/blobs/sha256:" + strings.Repeat("0", 64), 404, `{"errors":[{"code":"BLOB_UNKNOWN"`},
+		{"GET", "siderolabs/imager/blobs/sha256:..", 400, `{"errors":[{"code":"DIGEST_INVALID"`},
+		{"GET", "siderolabs/imager/what/x", 404, `{"errors":[{"code":"UNSUPPORTED"`},
+		{"GET", "x", 404, `{"errors":[{"code":"NAME_UNKNOWN"`},
+		{"POST", "siderolabs/imager/blobs/uploads/", 405, `{"errors":[{"code":"UNSUPPORTED"`},
+	} {
+		q, err := http.NewRequestWithContext(t.Context(), c.method, base+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(a.Body)
+		a.Body.Close()
+		if err != nil || a.StatusCode != c.status || !strings.HasPrefix(string(b), c.body) {
+			t.Errorf("%s %s: %s %s %v", c.method, c.path, a.Status, b, err)
+		}
+	}
+}
