@@ -1,0 +1,45 @@
+//go:build mage
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/talosmith/talosmith/internal/vm"
+	"github.com/talosmith/talosmith/pkg/imager"
+	"github.com/talosmith/talosmith/pkg/talos"
+)
+
+// Vm boots an artefact of the folder -out (default out) in QEMU, with its serial console here: -output=iso or disk, -firmware=uefi or bios; Ctrl-A X ends it.
+func Vm(ctx context.Context, image, output, firmware, out *string) error {
+	dir := or(out, "out")
+	m, err := imager.ReadManifest(dir)
+	if err != nil {
+		return err
+	}
+	for _, a := range m.Artefacts {
+		bootable := a.Kind == talos.KindISO || a.Kind == talos.KindDisk
+		if !bootable || a.Architecture != talos.AMD64 || a.Image != or(image, a.Image) || string(a.Kind) != or(output, string(a.Kind)) {
+			continue
+		}
+		machine := vm.Machine{Firmware: or(firmware, "uefi")}
+		if a.Kind == talos.KindISO {
+			machine.CDROM = filepath.Join(dir, a.File)
+		} else {
+			machine.Disk = filepath.Join(dir, a.File)
+		}
+		fmt.Fprintf(os.Stderr, "%s: Ctrl-A X ends it\n", filepath.Join(dir, a.File))
+		return vm.Run(ctx, machine, os.Stdin, os.Stdout, os.Stderr)
+	}
+	return fmt.Errorf("%s has no ISO or disk that fits: build one first, `go tool mage iso` or `go tool mage disk`, or name the folder: -out=%s", dir, demoOut)
+}
+
+func or(flag *string, otherwise string) string {
+	if flag == nil {
+		return otherwise
+	}
+	return *flag
+}
