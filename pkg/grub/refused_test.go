@@ -2,9 +2,11 @@ package grub_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -84,6 +86,23 @@ func TestLayout(t *testing.T) {
 	want := strings.Repeat("\x90", 0x100) + "mimg\x0c\x00\x00\x00" + string(binary.LittleEndian.AppendUint32(nil, uint32(12+len(rest)))) + rest
 	if string(body) != want {
 		t.Errorf("got  %q\nwant %q", body, want)
+	}
+}
+
+// A change of these bytes, be it one of the encoder, needs another Version.
+func TestSameBytes(t *testing.T) {
+	t.Parallel()
+	o := simple
+	for range 300 {
+		o.Config = fmt.Appendf(o.Config, "echo %d\n", len(o.Config)*len(o.Config))
+	}
+	core, err := grub.Core(toTree(t, standIn()), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "c0e709a1611bf4417f1a0ad5aed9a9fd029b176c17212d34233414baf68a111c"
+	if got := fmt.Sprintf("%x", sha256.Sum256(core)); grub.Version != "1" || got != want {
+		t.Errorf("version %s: SHA-256 %s, want %s", grub.Version, got, want)
 	}
 }
 
