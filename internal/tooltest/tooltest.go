@@ -22,6 +22,7 @@ var Packages = map[string]string{
 	"dpkg-deb":           "dpkg",
 	"fsck.fat":           "dosfstools",
 	"genisoimage":        "genisoimage",
+	"grub-fstest":        "grub-common",
 	"grub-mkimage":       "grub-common",
 	"htpasswd":           "apache2-utils",
 	"isoinfo":            "genisoimage",

@@ -382,6 +382,22 @@ func TestMtoolsRead(t *testing.T) {
 	golden(t, "esp-2101MiB.txt", said[max(strings.Index(said, "banner:"), 0):]+tooltest.Run(t, "mdir", "-/", "-i", name))
 }
 
+// GRUB's own driver finds files by their long names and reads them.
+func TestGRUB(t *testing.T) {
+	t.Parallel()
+	tr := espTree(t)
+	name, _ := write(t, tr, Options{Size: 64 * mib, FileAlign: 2048, Label: "EFI"})
+	for n := range tr.All() {
+		if !n.Mode.IsRegular() || strings.ContainsAny(n.Path, " ") {
+			continue
+		}
+		want, err := tree.ReadAll(n.Content)
+		if got := tooltest.Run(t, "grub-fstest", name, "cat", "(loop0)/"+n.Path); err != nil || got != string(want) {
+			t.Errorf("%s: GRUB reads %d bytes, there are %d (%v)", n.Path, len(got), len(want), err)
+		}
+	}
+}
+
 // golden compares with a file of testdata; its first line, which is not compared, has the command that made it.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
@@ -547,7 +563,7 @@ func TestRefused(t *testing.T) {
 		{"large clusters", nil, Options{Size: 100 * mib, SectorsPerCluster: 8}, "the least size is 269484032 bytes (257 MiB)"},
 		{"2 TiB", nil, Options{Size: 2 << 40}, "not a multiple of 512 from 512 to"},
 		{"too small a cluster", nil, Options{Size: 200 << 30, SectorsPerCluster: 1}, "take more sectors per cluster"},
-		{"too much", []tree.Node{sized(60 * mib)}, Options{Size: 60 * mib}, "no room for sized (62914560 bytes) after 1 of"},
+		{"too much", []tree.Node{sized(60 * mib)}, Options{Size: 60 * mib}, "of 512 bytes; the files have 62914560 bytes, the largest (sized) 62914560; the least size is 63963136 bytes (61 MiB)"},
 	} {
 		tr, err := tree.New(c.nodes)
 		if err == nil {

@@ -44,6 +44,9 @@ type Image struct {
 	nodes []*node
 	paths map[string]*node
 	used  int64 // clusters
+	// content is the number of bytes of all files, to say what takes the room.
+	content int64
+	largest *node
 }
 
 // node is a directory or a file with its place.
@@ -113,9 +116,10 @@ func newImage(t *tree.Tree, o Options) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img := &Image{o: o, label: label, paths: make(map[string]*node, t.Len())}
 	root, _ := t.Lookup(tree.Root)
-	return img, img.add(t, &node{Node: root})
+	top := &node{Node: root}
+	img := &Image{o: o, label: label, paths: make(map[string]*node, t.Len()), largest: top}
+	return img, img.add(t, top)
 }
 
 // packLabel checks a label and pads it.
@@ -148,6 +152,9 @@ func (img *Image) add(t *tree.Tree, n *node) error {
 	img.paths[n.Path] = n
 	if !n.Mode.IsDir() {
 		n.size = n.Size()
+		if img.content += n.size; n.size > img.largest.Size() {
+			img.largest = n
+		}
 		return nil
 	}
 	var names []string
@@ -226,8 +233,8 @@ func (img *Image) place(size int64) error {
 			next = rootCluster + roundUp(next-rootCluster, step)
 		}
 		if next+count > rootCluster+g.clusters {
-			return fmt.Errorf("no room for %s (%d bytes) after %d of %d clusters of %d bytes",
-				n.Path, n.size, next-rootCluster, g.clusters, g.clusterSize())
+			return fmt.Errorf("no room for %s (%d bytes) after %d of %d clusters of %d bytes; the files have %d bytes, the largest (%s) %d",
+				n.Path, n.size, next-rootCluster, g.clusters, g.clusterSize(), img.content, img.largest.Path, img.largest.size)
 		}
 		n.cluster, n.count = uint32(next), uint32(count)
 		next += count

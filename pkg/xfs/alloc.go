@@ -47,11 +47,11 @@ func (img *Image) placeInodes() (free []extent, err error) {
 		gr := group{index: i, start: i * g.group, length: g.length(i)}
 		first := g.spare(i) + spareBlocks // in the group
 		chunks := (first + chunkAlign - 1) / chunkAlign * chunkAlign
-		room := chunksIn(gr.length - chunks)
-		gr.inodes = rest[:min(int64(len(rest)), room*inodesPerChunk)]
+		count := chunksIn(gr.length-chunks, parts(int64(len(rest)), inodesPerChunk))
+		gr.inodes = rest[:min(int64(len(rest)), count*inodesPerChunk)]
 		rest = rest[len(gr.inodes):]
 		next := first
-		if count := gr.chunkCount(); count > 0 {
+		if count > 0 {
 			gr.gap = extent{block: gr.start + first, count: chunks - first}
 			gr.chunks = gr.start + chunks
 			gr.inodeTree = extent{block: gr.chunks + count*chunkBlocks, count: inodeTreeBlocks(count)}
@@ -72,9 +72,9 @@ func (img *Image) placeInodes() (free []extent, err error) {
 	return free, nil
 }
 
-// chunksIn is the number of chunks that fit in so many blocks together with their tree.
-func chunksIn(blocks int64) int64 {
-	n := blocks / chunkBlocks
+// chunksIn is how many of the wanted chunks fit in so many blocks together with their tree.
+func chunksIn(blocks, want int64) int64 {
+	n := min(blocks/chunkBlocks, want)
 	for n > 0 && n*chunkBlocks+inodeTreeBlocks(n) > blocks {
 		n--
 	}
