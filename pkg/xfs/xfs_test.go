@@ -475,7 +475,7 @@ func TestReadMkfs(t *testing.T) {
 		"small blocks": append(mkfsOptions[2:8:8], "-b", "size=1024", "-n", "size=16384"),
 		"great blocks": {"-b", "size=65536", "-i", "size=2048", "-s", "size=4096"},
 	} {
-		img := mkfs(t, 600*mib, append([]string{"-f", "-q", "-l", "size=16m", "-p", protofile}, args...)...)
+		img := mkfs(t, 600*mib, append([]string{"-f", "-q", "-p", protofile}, args...)...)
 		r := open(t, img)
 		got := map[string]string{}
 		for n := range r.All() {
