@@ -63,41 +63,55 @@ func (a *authority) sign(t testing.TB, name string) (cert, key string) {
 }
 
 // dockerRegistry starts Debian's registry server with more lines of its configuration, and returns its host.
-func dockerRegistry(t testing.TB, config string, more ...string) string {
+func dockerRegistry(t testing.TB, config string) (host string) {
 	t.Helper()
 	server := tooltest.Need(t, "docker-registry")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := l.Addr().String()
-	l.Close()
-	dir := t.TempDir()
-	write(t, dir, "config.yml=version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: "+dir+"/data}}\nhttp:\n  addr: "+host+"\n  secret: x\n"+
-		config+strings.Join(more, "\n"))
-	cmd := exec.Command(server, "serve", dir+"/config.yml")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	t.Cleanup(func() { cmd.Process.Kill(); <-done })
-	for range 300 {
-		if c, err := net.Dial("tcp", host); err == nil {
-			c.Close()
+	for range 5 { // a free port may be another's a moment later
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		host = l.Addr().String()
+		l.Close()
+		dir := t.TempDir()
+		write(t, dir, "config.yml=version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: "+dir+"/data}}\nhttp:\n  addr: "+host+"\n  secret: x\n"+config)
+		var out bytes.Buffer
+		cmd := exec.Command(server, "serve", dir+"/config.yml")
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { cmd.Wait(); close(done) }()
+		t.Cleanup(func() { cmd.Process.Kill(); <-done })
+		if listens(host, done) {
 			return host
 		}
+		cmd.Process.Kill()
+		<-done
+		t.Logf("docker-registry on %s: %s", host, out.String())
+	}
+	t.Fatal("docker-registry does not start")
+	return ""
+}
+
+// listens waits until a server can be reached, and tells whether it is the process that is not done.
+func listens(host string, done chan struct{}) bool {
+	for range 300 {
+		c, err := net.Dial("tcp", host)
+		if err == nil {
+			c.Close()
+		}
 		select {
-		case err := <-done:
-			done <- err
-			t.Fatalf("docker-registry: %v\n%s", err, out.String())
+		case <-done:
+			return false
 		case <-time.After(50 * time.Millisecond):
+			if err == nil {
+				return true
+			}
 		}
 	}
-	t.Fatalf("docker-registry does not listen on %s", host)
-	return ""
+	return false
 }
 
 // password is a keychain of one account.

@@ -1,11 +1,13 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -116,7 +118,20 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, errPlain
 	}
-	return g.inner.RoundTrip(req)
+	resp, err := g.inner.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusBadRequest || req.URL.Scheme != "http" {
+		return resp, err
+	}
+	// A server with TLS says this, in its own words, when asked without: what TLS itself said is the error to show.
+	head, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if bytes.Contains(head, []byte("HTTP request to an HTTPS server")) || bytes.Contains(head, []byte("HTTP request was sent to HTTPS port")) {
+		return nil, errors.Join(errors.New("the registry talks TLS, not plain HTTP"), resp.Body.Close())
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+	return resp, nil
 }
 
 // loopback tells whether a host is this machine, which is asked by plain HTTP too.

@@ -19,6 +19,10 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -81,15 +85,25 @@ func status(n int, part string, code int, header ...string) func(http.ResponseWr
 
 const always = 1 << 30
 
-// published is a registry with an image of one layer.
-func published(t *testing.T) (f *faulty, ref string, layer []byte) {
+// publishedImage has a layer that does not compress, big enough for several reads.
+var publishedImage = sync.OnceValues(func() (v1.Image, []byte) {
+	noise := make([]byte, 3<<20)
+	(&patternReader{}).Read(noise)
+	plain := tarOf("etc/a=one", "big="+string(noise))
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(plain)), nil }, tarball.WithCompressedCaching)
+	if err != nil {
+		panic(err)
+	}
+	return must(mutate.AppendLayers(must(mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64"})), l)), noise
+})
+
+// published is a registry with that image.
+func published(t *testing.T) (f *faulty, ref string, noise []byte) {
 	t.Helper()
 	f = &faulty{}
 	ref = serve(t, f.wrap) + "/team/app:v1"
-	r := &patternReader{}
-	noise := make([]byte, 3<<20)
-	r.Read(noise)
-	push(t, ref, image(t, "amd64", tarOf("etc/a=one", "big="+string(noise))))
+	img, noise := publishedImage()
+	push(t, ref, img)
 	return f, ref, noise
 }
 
@@ -382,6 +396,8 @@ func TestDownload(t *testing.T) {
 					t.Errorf("left behind: %v", left)
 				}
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if n != c.requests {
 				t.Errorf("%d requests, want %d: %q\n%s", n, c.requests, f.requests("/blobs/"), log)
 			}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -85,5 +86,6 @@ func retryAfter(v string) time.Duration {
 func passing(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		errors.Is(err, net.ErrClosed) || errors.As(err, &timeout) && timeout.Timeout()
+		errors.Is(err, net.ErrClosed) || errors.As(err, &timeout) && timeout.Timeout() ||
+		strings.Contains(err.Error(), "http2: client conn could not be established") // hides why: the next attempt may tell
 }
