@@ -32,9 +32,9 @@
 //
 // # Not supported
 //
-// Writing: extended attributes, realtime devices, external logs, quotas, blocks and sectors of other sizes, times outside of 1901 to 2038 (bigtime), and
-// whatever mkfs.xfs added later (finobt, sparse inodes, rmapbt, reflink, …). Reading: version 4, attributes, what the log still
-// holds, realtime files, ASCII case-insensitive look-up.
+// Writing: extended attributes, realtime devices, external logs, quotas, blocks and sectors of other sizes, times outside of 1901
+// to 2038 (bigtime), and whatever mkfs.xfs added later (finobt, sparse inodes, rmapbt, reflink, …). Reading: version 4, attributes,
+// what the log still holds, realtime files, ASCII case-insensitive look-up.
 package xfs
 
 // Version is part of the keys of what is stored: raise it when the bytes change.

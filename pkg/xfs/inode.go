@@ -109,9 +109,7 @@ func (img *Image) putInode(b []byte, in *inode) {
 		be.PutUint32(body, in.Major<<18|in.Minor)
 	}
 	if form == formExtents {
-		if form = img.putExtents(body, in); in.treeBlocks != nil {
-			form = formTree
-		}
+		form = img.putExtents(body, in)
 	}
 	be.PutUint16(b[2:], unixMode(in.Mode))
 	b[5] = form
@@ -140,7 +138,7 @@ func putTime(b []byte, t time.Time) {
 	be.PutUint32(b[4:], uint32(t.Nanosecond()))
 }
 
-// putExtents writes the extents, or the root of their tree.
+// putExtents writes the extents, or the root of their tree, and returns which.
 func (img *Image) putExtents(b []byte, in *inode) (form byte) {
 	if in.treeBlocks == nil {
 		copy(b, img.extentRecords(in.extents))

@@ -20,13 +20,11 @@ type Options struct {
 }
 
 const (
-	maxLabel     = 12
-	maxName      = 255
-	maxLink      = 1023
-	maxMajor     = 1<<14 - 1
-	maxMinor     = 1<<18 - 1
-	firstInodes  = 3 // root directory, and two of a realtime device that is not there
-	inodeMembers = math.MaxInt32
+	maxLabel = 12
+	maxName  = 255
+	maxLink  = 1023
+	maxMajor = 1<<14 - 1
+	maxMinor = 1<<18 - 1
 )
 
 // Image is a file system that is laid out, ready to be written.
