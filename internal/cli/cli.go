@@ -29,6 +29,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
+	"github.com/talosmith/talosmith/pkg/talos"
 )
 
 // Options of a run. Zero values are the defaults that the documentation gives.
@@ -165,19 +166,45 @@ func (s *Session) Close() error { return s.store.Close() }
 
 // Build resolves, plans and builds what is asked for, and prints each artefact.
 func (s *Session) Build(ctx context.Context, req imager.Request) (*imager.Manifest, error) {
+	g, jobs, err := s.plan(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	m, err := imager.Build(ctx, g, jobs, s.options())
+	s.print.end()
+	return m, err
+}
+
+// Push makes the installer images and uploads them to the profile's tags, and prints how to use them.
+func (s *Session) Push(ctx context.Context) error {
+	g, jobs, err := s.plan(ctx, imager.Request{Kinds: []talos.Kind{talos.KindInstaller}})
+	if err != nil {
+		return err
+	}
+	pushed, err := imager.Push(ctx, g, jobs, s.options())
+	s.print.end()
+	for _, p := range pushed {
+		s.print.pushed(p)
+	}
+	return err
+}
+
+func (s *Session) plan(ctx context.Context, req imager.Request) (*imager.Graph, []imager.Job, error) {
 	req.Image = s.o.Image
 	res, jobs, diags := imager.Resolve(ctx, s.Profile, req, s.sources)
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := s.show(diags); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	m, err := imager.Build(ctx, imager.Plan(res, s.sources, s.epoch), jobs, imager.Options{
+	return imager.Plan(res, s.sources, s.epoch), jobs, nil
+}
+
+func (s *Session) options() imager.Options {
+	return imager.Options{
 		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Tool: Version(), Note: s.print.note, Done: s.print.artefact,
-	})
-	s.print.end()
-	return m, err
+	}
 }
 
 // show prints diagnostics. Errors among them end the run.

@@ -72,6 +72,13 @@ func (p *printer) artefact(a imager.Artefact, fresh bool) {
 	fmt.Fprintf(p.out, "%s  %s  sha256:%s  %s\n", filepath.Join(p.dir, a.File), bytes(a.Size), a.SHA256, state)
 }
 
+func (p *printer) pushed(i imager.Pushed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ref := i.Tag + "@" + i.Digest
+	fmt.Fprintf(p.out, "%s\n  machine configuration:  machine.install.image: %s\n  running machine:        talosctl upgrade --image %s\n", i.Tag, ref, ref)
+}
+
 func (p *printer) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

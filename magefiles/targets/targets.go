@@ -26,6 +26,11 @@ func Installer(ctx context.Context, profile, image, out *string) error {
 	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindInstaller}})
 }
 
+// Push builds the installer images, uploads them to the tags that the profile gives, and prints how to install them.
+func Push(ctx context.Context, profile, image, out *string) error {
+	return session(profile, image, out, func(s *cli.Session) error { return s.Push(ctx) })
+}
+
 // UKI builds the unified kernel image of every image, declared as an output or not.
 func UKI(ctx context.Context, profile, image, out *string) error {
 	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindUKI}, Undeclared: true})
@@ -52,12 +57,18 @@ func All(ctx context.Context, profile, image, out *string) error {
 }
 
 func build(ctx context.Context, profile, image, out *string, req imager.Request) error {
+	return session(profile, image, out, func(s *cli.Session) error {
+		_, err := s.Build(ctx, req)
+		return err
+	})
+}
+
+func session(profile, image, out *string, use func(*cli.Session) error) error {
 	s, err := cli.Open(cli.Options{Profile: value(profile), Image: value(image), Out: value(out)})
 	if err != nil {
 		return err
 	}
-	_, err = s.Build(ctx, req)
-	return errors.Join(err, s.Close())
+	return errors.Join(use(s), s.Close())
 }
 
 func value(flag *string) string {

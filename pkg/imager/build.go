@@ -17,10 +17,28 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// maker says how an artefact of one kind is made: what it depends on, and how it is written. write returns the size in bytes.
+// maker says how an artefact of one kind is made: what it depends on, and how it is written.
 type maker struct {
 	recipe func(*target, context.Context, profile.Output) (recipe, error)
-	write  func(*target, context.Context, io.WriterAt, profile.Output) (int64, error)
+	write  func(*target, context.Context, io.WriterAt, profile.Output) (written, error)
+}
+
+// written says what an artefact has become.
+type written struct {
+	size   int64  // bytes
+	digest string // of an image's manifest or index
+}
+
+// whole writes a blob that is the artefact.
+func whole(make func(*target, context.Context) (tree.Blob, error)) func(*target, context.Context, io.WriterAt, profile.Output) (written, error) {
+	return func(t *target, ctx context.Context, w io.WriterAt, _ profile.Output) (written, error) {
+		b, err := make(t, ctx)
+		if err != nil {
+			return written{}, err
+		}
+		n, err := tree.CopyAt(w, 0, b)
+		return written{size: n}, err
+	}
 }
 
 var makers = map[talos.Kind]maker{
@@ -31,49 +49,34 @@ var makers = map[talos.Kind]maker{
 		func(t *target, ctx context.Context, _ profile.Output) (recipe, error) {
 			return t.ukiRecipe(ctx, talos.KindUKI)
 		},
-		func(t *target, ctx context.Context, w io.WriterAt, _ profile.Output) (int64, error) {
+		whole(func(t *target, ctx context.Context) (tree.Blob, error) {
 			image, _, err := t.uki(ctx, talos.KindUKI)
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
-			return tree.CopyAt(w, 0, image.Blob)
-		},
+			return image.Blob, nil
+		}),
 	},
 	talos.KindInitramfs: {
 		func(t *target, ctx context.Context, _ profile.Output) (recipe, error) { return t.initramfsRecipe(ctx) },
-		func(t *target, ctx context.Context, w io.WriterAt, _ profile.Output) (int64, error) {
-			b, err := t.initramfs(ctx)
-			if err != nil {
-				return 0, err
-			}
-			return tree.CopyAt(w, 0, b)
-		},
+		whole((*target).initramfs),
 	},
 	talos.KindKernel: {
 		func(t *target, ctx context.Context, _ profile.Output) (recipe, error) {
 			r, err := t.o.Store.Resolve(ctx, t.Assets)
 			return recipe{"kernel", r.Digest, t.Facts.Kernel}, err
 		},
-		func(t *target, ctx context.Context, w io.WriterAt, _ profile.Output) (int64, error) {
-			b, err := t.asset(ctx, t.Facts.Kernel)
-			if err != nil {
-				return 0, err
-			}
-			return tree.CopyAt(w, 0, b)
-		},
+		whole(func(t *target, ctx context.Context) (tree.Blob, error) { return t.asset(ctx, t.Facts.Kernel) }),
 	},
 	talos.KindCmdline: {
 		func(t *target, _ context.Context, _ profile.Output) (recipe, error) {
 			c, err := t.cmdline(talos.KindCmdline)
 			return recipe{"cmdline", c.String()}, err
 		},
-		func(t *target, _ context.Context, w io.WriterAt, _ profile.Output) (int64, error) {
+		whole(func(t *target, _ context.Context) (tree.Blob, error) {
 			c, err := t.cmdline(talos.KindCmdline)
-			if err != nil {
-				return 0, err
-			}
-			return tree.CopyAt(w, 0, tree.String(c.String()))
-		},
+			return tree.String(c.String()), err
+		}),
 	},
 }
 
@@ -103,9 +106,9 @@ func Build(ctx context.Context, g *Graph, jobs []Job, o Options) (*Manifest, err
 	var errs []error
 	work := new(errgroup.Group)
 	work.SetLimit(runtime.GOMAXPROCS(0))
-	for _, j := range jobs {
+	try := func(make func() (Artefact, bool, error)) {
 		work.Go(func() error {
-			a, fresh, err := targets[j.Target].make(ctx, j.Output, before)
+			a, fresh, err := make()
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -118,6 +121,14 @@ func Build(ctx context.Context, g *Graph, jobs []Job, o Options) (*Manifest, err
 			}
 			return nil
 		})
+	}
+	for _, j := range jobs {
+		try(func() (Artefact, bool, error) { return targets[j.Target].make(ctx, j.Output, before) })
+	}
+	for _, group := range installerGroups(g, jobs) {
+		if len(group) > 1 {
+			try(func() (Artefact, bool, error) { return makeIndex(ctx, targets, group, before) })
+		}
 	}
 	_ = work.Wait() // errors are in errs, all of them
 	for _, t := range targets {
@@ -174,38 +185,79 @@ func (t *target) make(ctx context.Context, out profile.Output, before *Manifest)
 	if err != nil {
 		return a, false, err
 	}
-	key, err := r.id()
+	if a, err = t.describe(out); err != nil {
+		return a, false, err
+	}
+	return t.o.produce(ctx, a, r, before, func(w io.WriterAt) (written, error) { return m.write(t, ctx, w, out) })
+}
+
+// makeIndex writes the installer image of several architectures.
+func makeIndex(ctx context.Context, targets map[int]*target, group []Job, before *Manifest) (a Artefact, fresh bool, err error) {
+	r := recipe{"index"}
+	var first *target
+	for _, j := range group {
+		t := targets[j.Target]
+		if first == nil {
+			first = t
+		}
+		one, err := t.installerRecipe(ctx, j.Output)
+		if err != nil {
+			return a, false, err
+		}
+		r = append(r, one)
+	}
+	out := group[0].Output
+	if a, err = first.describe(out); err != nil {
+		return a, false, err
+	}
+	a.File, a.Architecture, a.Kernel, a.Cmdline, a.Extensions = first.Image.IndexName(out), "", "", "", nil
+	return first.o.produce(ctx, a, r, before, func(w io.WriterAt) (written, error) {
+		var images []*ociImage
+		for _, j := range group {
+			img, err := targets[j.Target].installer(ctx)
+			if err != nil {
+				return written{}, err
+			}
+			images = append(images, img)
+		}
+		index, err := newIndex(images)
+		if err != nil {
+			return written{}, err
+		}
+		return writeArchive(w, images, index.blob, tagOf(first.Target, out))
+	})
+}
+
+// produce writes an artefact in one pass, unless it is there, made of the same things.
+func (o Options) produce(ctx context.Context, a Artefact, r recipe, before *Manifest, write func(io.WriterAt) (written, error)) (_ Artefact, fresh bool, err error) {
+	if a.Key, err = r.id(); err != nil {
+		return a, false, err
+	}
+	if same, ok := before.unchanged(o.Out, a.File, a.Key); ok {
+		return same, false, nil
+	}
+	w, err := createOut(ctx, filepath.Join(o.Out, a.File))
 	if err != nil {
 		return a, false, err
 	}
-	file := t.Image.FileName(out, t.Arch)
-	if a, same := before.unchanged(t.o.Out, file, key); same {
-		return a, false, nil
-	}
-	if a, err = t.describe(out, file, key); err != nil {
-		return a, false, err
-	}
-	w, err := createOut(ctx, filepath.Join(t.o.Out, file))
-	if err != nil {
-		return a, false, err
-	}
-	a.Size, err = m.write(t, ctx, w, out)
+	is, err := write(w)
 	if err != nil {
 		return a, false, errors.Join(fmt.Errorf("write %s: %w", w.name, err), w.discard())
 	}
-	a.SHA256, a.Modified, err = w.commit(a.Size)
+	a.Size, a.Digest = is.size, is.digest
+	a.SHA256, a.Modified, err = w.commit(is.size)
 	return a, true, err
 }
 
 // describe says of an artefact what is known before it is written.
-func (t *target) describe(out profile.Output, file, key string) (Artefact, error) {
+func (t *target) describe(out profile.Output) (Artefact, error) {
 	cmdline, err := t.cmdline(out.Kind)
 	if err != nil {
 		return Artefact{}, err
 	}
 	a := Artefact{
-		File: file, Kind: out.Kind, Image: t.Image.Name, Architecture: t.Arch, Platform: t.Facts.Platform.Name,
-		Talos: t.Facts.Version.String(), Kernel: t.facts.Release, Cmdline: cmdline.String(), Key: key,
+		File: t.Image.FileName(out, t.Arch), Kind: out.Kind, Image: t.Image.Name, Architecture: t.Arch, Platform: t.Facts.Platform.Name,
+		Talos: t.Facts.Version.String(), Kernel: t.facts.Release, Cmdline: cmdline.String(),
 	}
 	if out.Kind == talos.KindInstaller {
 		a.Tag = tagOf(t.Target, out)

@@ -51,36 +51,36 @@ func (t *target) diskTable(size int64) (gpt.Table, error) {
 }
 
 // writeDisk writes a raw disk: the partition table, the ESP, META without values, the table's copy at the end.
-func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Output) (int64, error) {
+func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Output) (written, error) {
 	size := t.diskSize(out)
 	table, err := t.diskTable(size)
 	if err != nil {
-		return 0, fmt.Errorf("image %s: %s: disk: %w", t.Name(), out.At("size"), err)
+		return written{}, fmt.Errorf("image %s: %s: disk: %w", t.Name(), out.At("size"), err)
 	}
 	primary, err := table.Primary(size)
 	if err != nil {
-		return 0, err
+		return written{}, err
 	}
 	backup, backupAt, err := table.Backup(size)
 	if err != nil {
-		return 0, err
+		return written{}, err
 	}
 	e, err := t.esp(ctx, talos.KindDisk)
 	if err != nil {
-		return 0, err
+		return written{}, err
 	}
 	partition := table.Partitions[0] // EFI
 	at, length := int64(partition.First)*sectorSize, int64(partition.Last-partition.First+1)*sectorSize
 	image, err := e.plan(fat.Options{Size: length})
 	if err != nil {
-		return 0, fmt.Errorf("image %s: disk: %w", t.Name(), err)
+		return written{}, fmt.Errorf("image %s: disk: %w", t.Name(), err)
 	}
 	if _, err := w.WriteAt(primary, 0); err != nil {
-		return 0, err
+		return written{}, err
 	}
 	if err := image.Write(offsetWriter(w, at)); err != nil {
-		return 0, err
+		return written{}, err
 	}
 	_, err = w.WriteAt(backup, backupAt)
-	return size, err
+	return written{size: size}, err
 }

@@ -55,7 +55,7 @@ type ociImage struct {
 
 // blob is content with its descriptor.
 type blob struct {
-	v1.Descriptor
+	Descriptor v1.Descriptor
 	tree.Blob
 }
 
@@ -132,7 +132,7 @@ func (t *target) assembleInstaller(ctx context.Context, assets blob) (*ociImage,
 		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: base.Ref.String()})
 	}
 	img.layers = append(img.layers, assets)
-	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, assets.Digest)
+	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, assets.Descriptor.Digest)
 	config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "boot assets with extensions"})
 
 	text, err := json.Marshal(config)
@@ -148,7 +148,7 @@ func (t *target) assembleInstaller(ctx context.Context, assets blob) (*ociImage,
 		return nil, err
 	}
 	img.manifest = newBlob(types.OCIManifestSchema1, text)
-	img.manifest.Platform = &v1.Platform{Architecture: t.Arch, OS: "linux"}
+	img.manifest.Descriptor.Platform = &v1.Platform{Architecture: t.Arch, OS: "linux"}
 	return img, nil
 }
 
@@ -164,16 +164,21 @@ func ociLayerType(media string) types.MediaType {
 }
 
 // writeInstaller writes an archive that is an OCI layout and what `docker save` writes at once.
-func (t *target) writeInstaller(ctx context.Context, w io.WriterAt, out profile.Output) (int64, error) {
+func (t *target) writeInstaller(ctx context.Context, w io.WriterAt, out profile.Output) (written, error) {
 	img, err := t.installer(ctx)
 	if err != nil {
-		return 0, err
+		return written{}, err
 	}
-	archive, err := ociArchive([]*ociImage{img}, img.manifest, tagOf(t.Target, out))
+	return writeArchive(w, []*ociImage{img}, img.manifest, tagOf(t.Target, out))
+}
+
+func writeArchive(w io.WriterAt, images []*ociImage, top blob, tag string) (written, error) {
+	archive, err := ociArchive(images, top, tag)
 	if err != nil {
-		return 0, err
+		return written{}, err
 	}
-	return tree.CopyAt(w, 0, archive)
+	n, err := tree.CopyAt(w, 0, archive)
+	return written{size: n, digest: top.Descriptor.Digest.String()}, err
 }
 
 // blobPath is where an OCI layout keeps a blob.
@@ -202,9 +207,9 @@ func ociArchive(images []*ociImage, top blob, tag string) (tree.Blob, error) {
 	for _, img := range images {
 		blobs = append(blobs, img.manifest, img.config)
 		blobs = append(blobs, img.layers...)
-		d := dockerImage{Config: blobPath(img.config.Digest), RepoTags: []string{tag}}
+		d := dockerImage{Config: blobPath(img.config.Descriptor.Digest), RepoTags: []string{tag}}
 		for _, l := range img.layers {
-			d.Layers = append(d.Layers, blobPath(l.Digest))
+			d.Layers = append(d.Layers, blobPath(l.Descriptor.Digest))
 		}
 		docker = append(docker, d)
 	}
@@ -221,7 +226,7 @@ func ociArchive(images []*ociImage, top blob, tag string) (tree.Blob, error) {
 	}
 	seen := map[string]bool{}
 	for _, b := range blobs {
-		if p := blobPath(b.Digest); !seen[p] {
+		if p := blobPath(b.Descriptor.Digest); !seen[p] {
 			seen[p] = true
 			files = append(files, tree.Node{Path: p, Content: b.Blob})
 		}

@@ -28,23 +28,23 @@ func (t *target) isoRecipe(ctx context.Context, _ profile.Output) (recipe, error
 
 // writeISO writes an image that UEFI boots from CD-ROM and from a USB stick: siderolabs/talos pkg/imager/iso/uefi.go. The files
 // of the ESP are in the ISO's tree, too, where their bytes are those in the ESP.
-func (t *target) writeISO(ctx context.Context, w io.WriterAt, _ profile.Output) (int64, error) {
+func (t *target) writeISO(ctx context.Context, w io.WriterAt, _ profile.Output) (written, error) {
 	e, err := t.esp(ctx, talos.KindISO)
 	if err != nil {
-		return 0, err
+		return written{}, err
 	}
 	img, err := t.planISO(e)
 	if err != nil {
-		return 0, fmt.Errorf("image %s: iso: %w", t.Name(), err)
+		return written{}, fmt.Errorf("image %s: iso: %w", t.Name(), err)
 	}
 	mbr, err := img.MBR()
 	if err != nil {
-		return 0, err
+		return written{}, err
 	}
 	if _, err := w.WriteAt(mbr[:], 0); err != nil {
-		return 0, err
+		return written{}, err
 	}
-	return img.Size(), img.Write(w)
+	return written{size: img.Size()}, img.Write(w)
 }
 
 func (t *target) planISO(e *esp) (*iso9660.Image, error) {
