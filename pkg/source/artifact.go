@@ -14,6 +14,9 @@ import (
 )
 
 // Artifact is a reference resolved for one architecture: everything by digest. It is plain data, and survives JSON.
+//
+// Of an archive without a manifest, Index and Manifest are the digest of what identifies it: the config of a `docker save` archive (its
+// image ID), the file itself where it is a tar of a flattened tree.
 type Artifact struct {
 	Ref       Ref            `json:"ref"`                 // as it was asked for
 	Arch      string         `json:"arch"`                // as it was asked for
@@ -24,9 +27,6 @@ type Artifact struct {
 	Layers    []Layer        `json:"layers,omitempty"`    // the lowest first
 	Dir       bool           `json:"dir,omitempty"`       // a directory: no layers; Index and Manifest are [Digest] of its tree
 }
-
-// Of an archive without a manifest, Index and Manifest are the digest of what identifies it: the config of a `docker save` archive (its image
-// ID), the file itself where it is a tar of a flattened tree.
 
 // Layer is one layer of an image.
 type Layer struct {

@@ -23,7 +23,7 @@ import (
 //
 //	blobs/sha256/HEX    verified content; complete by rename
 //	partial/HEX         a download under way, or what an interrupted one left
-//	partial/HEX.lock    held by the process that downloads
+//	locks/HE            held by the process that writes a blob whose digest begins so; stays for ever, as removing a lock races
 
 func (s *Sources) blobFile(digest string) string {
 	return filepath.Join(s.cache, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
@@ -31,6 +31,10 @@ func (s *Sources) blobFile(digest string) string {
 
 func (s *Sources) partialFile(digest string) string {
 	return filepath.Join(s.cache, "partial", strings.TrimPrefix(digest, "sha256:"))
+}
+
+func (s *Sources) lockFile(digest string) string {
+	return filepath.Join(s.cache, "locks", strings.TrimPrefix(digest, "sha256:")[:2])
 }
 
 func (s *Sources) checkCache() error {
@@ -110,11 +114,11 @@ func (s *Sources) cacheDocument(digest string, b []byte) error {
 	}
 	dir := filepath.Dir(s.blobFile(digest))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("write cache: %w", err)
+		return cacheError{err}
 	}
 	f, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
-		return fmt.Errorf("write cache: %w", err)
+		return cacheError{err}
 	}
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
@@ -123,7 +127,7 @@ func (s *Sources) cacheDocument(digest string, b []byte) error {
 	}
 	if err != nil {
 		os.Remove(f.Name())
-		return fmt.Errorf("write cache: %w", err)
+		return cacheError{err}
 	}
 	return nil
 }
@@ -134,6 +138,12 @@ func digestOf(b []byte) string {
 	h := sha256.Sum256(b)
 	return "sha256:" + hex.EncodeToString(h[:])
 }
+
+// cacheError is trouble with our own disk, for which no other registry helps.
+type cacheError struct{ error }
+
+func (c cacheError) Error() string { return "write cache: " + c.error.Error() }
+func (c cacheError) Unwrap() error { return c.error }
 
 // partial is a blob on its way into the cache. Its process holds the lock.
 type partial struct {
@@ -148,40 +158,42 @@ type partial struct {
 }
 
 // partial begins a blob, or goes on with what an interrupted download left. It is nil where the blob is in the cache meanwhile.
-func (s *Sources) partial(ctx context.Context, digest string, size int64) (_ *partial, err error) {
-	if err := s.checkCache(); err != nil {
+func (s *Sources) partial(ctx context.Context, digest string, size int64) (*partial, error) {
+	if err := errors.Join(s.checkCache(), checkDigest(digest)); err != nil {
 		return nil, err
 	}
-	name := s.partialFile(digest)
-	for _, dir := range []string{filepath.Dir(name), filepath.Dir(s.blobFile(digest))} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("write cache: %w", err)
+	for _, file := range []string{s.partialFile(digest), s.blobFile(digest), s.lockFile(digest)} {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return nil, cacheError{err}
 		}
 	}
-	p := &partial{s: s, digest: digest, size: size, lock: flock.New(name + ".lock"), h: sha256.New()}
+	p := &partial{s: s, digest: digest, size: size, lock: flock.New(s.lockFile(digest)), h: sha256.New()}
 	if _, err := p.lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
 		return nil, fmt.Errorf("lock cache: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write cache: %w", err), p.close())
-		}
-	}()
-	if b, err := s.cached(ctx, digest, size); b != nil || err != nil { // another process was faster
-		os.Remove(p.lock.Path())
+	b, err := s.cached(ctx, digest, size)
+	if b != nil || err != nil { // another process was faster
 		return nil, errors.Join(err, p.close())
 	}
-	if p.f, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
-		return nil, err
-	}
-	if p.n, err = io.Copy(p.h, io.LimitReader(p.f, size+1)); err != nil {
-		return nil, err
-	}
-	p.mixed = p.n > 0
-	if p.n > size {
-		return p, p.reset()
+	if err := p.open(); err != nil {
+		return nil, errors.Join(cacheError{err}, p.close())
 	}
 	return p, nil
+}
+
+// open reads what an interrupted download left.
+func (p *partial) open() (err error) {
+	if p.f, err = os.OpenFile(p.s.partialFile(p.digest), os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+		return err
+	}
+	if p.n, err = io.Copy(p.h, io.LimitReader(p.f, p.size+1)); err != nil {
+		return err
+	}
+	p.mixed = p.n > 0
+	if p.n > p.size {
+		return p.reset()
+	}
+	return nil
 }
 
 // Write appends.
@@ -189,6 +201,9 @@ func (p *partial) Write(b []byte) (int, error) {
 	n, err := p.f.Write(b)
 	p.h.Write(b[:n])
 	p.n += int64(n)
+	if err != nil {
+		err = cacheError{err}
+	}
 	return n, err
 }
 
@@ -209,14 +224,14 @@ func (p *partial) commit() error {
 		return errors.Join(fmt.Errorf("%w: got %s, want %s", ErrDigest, got, p.digest), p.reset())
 	}
 	// Sync: after a crash, a file of the right size must have the right bytes.
-	if err := p.f.Sync(); err != nil {
-		return fmt.Errorf("write cache: %w", err)
+	err := errors.Join(p.f.Sync(), p.f.Close())
+	if err == nil {
+		err = os.Rename(p.f.Name(), p.s.blobFile(p.digest))
 	}
-	if err := os.Rename(p.f.Name(), p.s.blobFile(p.digest)); err != nil {
-		return fmt.Errorf("write cache: %w", err)
+	p.f = nil
+	if err != nil {
+		return cacheError{err}
 	}
-	// Whoever waits for this lock looks for the blob first, so that the lock's file may go.
-	os.Remove(p.lock.Path())
 	return nil
 }
 
@@ -237,7 +252,7 @@ func (s *Sources) importBlob(ctx context.Context, digest string, size int64, r i
 	}
 	defer p.close()
 	if err := p.reset(); err != nil {
-		return fmt.Errorf("write cache: %w", err)
+		return cacheError{err}
 	}
 	if _, err := io.Copy(p, contextReader{ctx, io.LimitReader(r, size+1)}); err != nil {
 		return err

@@ -46,16 +46,19 @@ func explain(ep endpoint, err error) error {
 		message := strings.TrimSpace(fmt.Sprint(status.StatusCode, " ", http.StatusText(status.StatusCode), " ", diagnostics(status)))
 		switch status.StatusCode {
 		case http.StatusUnauthorized, http.StatusForbidden:
-			return said(ErrUnauthorized, "%s; run `docker login %s` (or `podman login`) with an account that may use %s, and check that the name is right: "+
-				"many registries say this of an image that does not exist", message, dockerName(host), ep.repo.RepositoryStr())
+			return said(ErrUnauthorized, "%s; run `docker login %s` (or `podman login`) with an account that may use %s, "+
+				"and check that the name is right: many registries say this of an image that does not exist",
+				message, dockerName(host), ep.repo.RepositoryStr())
 		case http.StatusNotFound:
 			return said(ErrNotFound, "%s; check the name and the tag of the image", message)
 		case http.StatusTooManyRequests:
-			return fmt.Errorf("%s: too many requests: %s; run `docker login %s` for a higher limit, set a mirror, or try again later", ep, message, dockerName(host))
+			return fmt.Errorf("%s: too many requests: %s; run `docker login %s` for a higher limit, set a mirror, or try again later",
+				ep, message, dockerName(host))
 		}
 		return fmt.Errorf("%s: the registry answers %s", ep, message)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"), errors.Is(err, errPlain):
-		return fmt.Errorf("%s: %w; where the registry has no TLS, set registry %q { insecure = true }, or give its mirror as http://…", ep, errPlain, ep.block)
+		return fmt.Errorf("%s: %w; where the registry has no TLS, set registry %q { insecure = true }, or give its mirror as http://…",
+			ep, errPlain, ep.block)
 	case errors.As(err, &dns):
 		return fmt.Errorf("%s: %w; check the name, the network and the proxy settings", ep, dns)
 	case errors.Is(err, syscall.ECONNREFUSED):

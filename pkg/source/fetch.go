@@ -94,6 +94,9 @@ func (s *Sources) each(ctx context.Context, repo name.Repository, try func(endpo
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if own := (cacheError{}); errors.As(err, &own) {
+			return err
+		}
 		err = explain(ep, err)
 		all = append(all, err)
 		if i < len(eps)-1 {
@@ -261,7 +264,7 @@ func (s *Sources) stream(ctx context.Context, ep endpoint, p *partial) error {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusPartialContent || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", p.n)) {
 		if err := p.reset(); err != nil { // ranges are not for every registry
-			return fmt.Errorf("write cache: %w", err)
+			return cacheError{err}
 		}
 	}
 	switch {
@@ -281,7 +284,8 @@ func (s *Sources) stream(ctx context.Context, ep endpoint, p *partial) error {
 		return cutOff{errors.New("the connection was closed early")}
 	}
 	if n, _ := resp.Body.Read(make([]byte, 1)); n > 0 {
-		return errors.Join(fmt.Errorf("blob %s: the registry sends more than the %d bytes that the manifest says: %w", p.digest, p.size, ErrDigest), p.reset())
+		err := fmt.Errorf("blob %s: the registry sends more than the %d bytes that the manifest says: %w", p.digest, p.size, ErrDigest)
+		return errors.Join(err, p.reset())
 	}
 	return nil
 }

@@ -49,7 +49,8 @@ func (m Mirror) split() (u *url.URL, prefix string, err error) {
 		return nil, "", fmt.Errorf("parse mirror of %s: %q is no URL: want http://… or https://…", m.Host, u.Redacted())
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, "", fmt.Errorf("parse mirror of %s: %q has more than scheme, host and path (credentials come from `docker login %s`)", m.Host, u.Redacted(), u.Host)
+		return nil, "", fmt.Errorf("parse mirror of %s: %q has more than scheme, host and path (credentials come from `docker login %s`)",
+			m.Host, u.Redacted(), u.Host)
 	}
 	prefix = strings.Trim(u.Path, "/")
 	if prefix == "v2" { // containerd's and Talos's way to write a base URL

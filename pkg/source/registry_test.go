@@ -421,7 +421,7 @@ func TestDownloadLater(t *testing.T) {
 		s, _, _ := sources(t, Options{Cache: cache})
 		_, err := get(t, s, ref)
 		wantError(t, err, "403")
-		left, err := filepath.Glob(cache + "/partial/*[0-9a-f]")
+		left, err := filepath.Glob(cache + "/partial/*")
 		if err != nil || len(left) != 1 {
 			t.Fatalf("partial files %q, %v", left, err)
 		}
@@ -527,6 +527,25 @@ func TestCache(t *testing.T) {
 	}
 	if _, err := New(Options{Keychain: anonymous{}}).Layer(t.Context(), a, 0); err == nil || !strings.Contains(err.Error(), "no cache directory") {
 		t.Errorf("without a cache: %v", err)
+	}
+}
+
+// Trouble with our own disk is told as such, and no other registry is asked.
+func TestCacheBroken(t *testing.T) {
+	t.Parallel()
+	f, ref, _ := published(t)
+	host, _, _ := strings.Cut(ref, "/")
+	s, _, _ := sources(t, Options{Mirrors: []Mirror{{host, "http://" + host}}})
+	a := must(s.Resolve(t.Context(), Ref{Image: ref}, "amd64"))
+	f.set(part(func(w http.ResponseWriter, r *http.Request, full []byte) {
+		os.RemoveAll(s.cache + "/blobs")
+		os.WriteFile(s.cache+"/blobs", nil, 0o600)
+		w.Write(full)
+	}))
+	_, err := s.Layer(t.Context(), a, 0)
+	wantError(t, err, "get layer 1", "write cache: ", "not a directory")
+	if n := f.requests("/blobs/"); len(n) != 1 {
+		t.Errorf("requests %q", n)
 	}
 }
 
