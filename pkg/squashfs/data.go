@@ -194,7 +194,7 @@ func (d *dataWriter) read(blob tree.Blob) (*content, error) {
 		case d.failed.Load():
 			d.free <- b
 			err = errStopped
-		case n < d.o.BlockSize:
+		case n < d.o.BlockSize && blob.Size() == int64(n): // the end of a larger file gains nothing in company
 			d.addFragment(c, b)
 		case isZero(b.raw):
 			c.sparse += uint64(n)

@@ -66,8 +66,11 @@ func (l *loader) loadIDs() error {
 
 // node reads an inode and, if it is a directory, all below it.
 func (l *loader) node(name string, ref uint64) error {
+	if len(name) > MaxPath {
+		return fmt.Errorf("%.100s…: %w: the path has %d bytes, at most %d are allowed", name, ErrInvalid, len(name), MaxPath)
+	}
 	if err := l.charge(len(name)); err != nil {
-		return fmt.Errorf("%.100s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	if i, ok := l.files[ref]; ok {
 		n := l.nodes[i]

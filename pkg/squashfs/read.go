@@ -12,14 +12,14 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// Limits of what a Reader takes. Images that mksquashfs makes of file systems and archives are far below; whoever crafts an
-// image cannot make a Reader use more memory or time.
+// Limits of what a Reader takes. Images of root file systems are far below; whoever crafts an image cannot make a Reader use
+// more memory or time.
 const (
-	MaxNodes    = 1 << 20   // files, directories, … of an image, each name of a hard link included
+	MaxNodes    = 1 << 18   // files, directories, … of an image, each name of a hard link included
 	MaxPath     = 4096      // bytes of a path
 	MaxLink     = 65535     // bytes of a symbolic link's target
-	MaxText     = 256 << 20 // bytes of all paths, link targets and extended attributes together
-	MaxMetadata = 1 << 30   // bytes of metadata that have to be uncompressed, blocks that are needed again included
+	MaxText     = 64 << 20  // bytes of all paths, link targets and extended attributes together
+	MaxMetadata = 256 << 20 // bytes of metadata to uncompress, counting again what is needed again after the cache forgot it
 )
 
 // ErrInvalid is wrapped by errors about an image that is damaged or over the limits.

@@ -73,14 +73,7 @@ func Write(w io.WriterAt, t *tree.Tree, o Options) (size int64, err error) {
 	}
 	c := newCompressor(o)
 	defer c.release()
-	iw := &imageWriter{
-		t: t, o: o, w: w, c: c, pos: superblockSize,
-		contents: map[string]*content{}, numbers: map[string]uint32{}, links: map[string]uint32{}, refs: map[string]uint64{},
-		ids:    map[uint32]uint16{},
-		inodes: metaWriter{c: c}, dirs: metaWriter{c: c},
-		xattrs: xattrWriter{pairs: &metaWriter{c: c}, known: map[string]uint32{}},
-	}
-	size, err = iw.write()
+	size, err = newImageWriter(w, t, o, c).write()
 	if err != nil {
 		return 0, fmt.Errorf("write squashfs: %w", err)
 	}
@@ -109,6 +102,16 @@ type imageWriter struct {
 	xattrs       xattrWriter
 	ids          map[uint32]uint16
 	idTable      []byte
+}
+
+func newImageWriter(w io.WriterAt, t *tree.Tree, o Options, c compressor) *imageWriter {
+	return &imageWriter{
+		t: t, o: o, w: w, c: c, pos: superblockSize,
+		contents: map[string]*content{}, numbers: map[string]uint32{}, links: map[string]uint32{}, refs: map[string]uint64{},
+		ids:    map[uint32]uint16{},
+		inodes: metaWriter{c: c}, dirs: metaWriter{c: c},
+		xattrs: xattrWriter{pairs: &metaWriter{c: c}, known: map[string]uint32{}},
+	}
 }
 
 func (w *imageWriter) write() (int64, error) {
