@@ -4,22 +4,46 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
+	"path"
 
 	"github.com/talosmith/talosmith/pkg/fat"
 	"github.com/talosmith/talosmith/pkg/gpt"
+	"github.com/talosmith/talosmith/pkg/grub"
+	"github.com/talosmith/talosmith/pkg/meta"
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/tree"
+	"github.com/talosmith/talosmith/pkg/xfs"
 )
 
 // sectorSize of disks, in bytes.
 const sectorSize = 512
+
+// diskPrefix is where GRUB's core image on a disk finds grub.cfg: on BOOT, the third partition.
+const diskPrefix = "(hd0,gpt3)/grub"
+
+// Files on BOOT. Talos keeps two installations there; a new disk has the first.
+const (
+	bootSlot   = "A"
+	bootKernel = "vmlinuz"
+	bootInitrd = "initramfs.xz"
+)
 
 // diskSize is the size that was asked for, else the default of the platform and version.
 func (t *target) diskSize(out profile.Output) int64 {
 	if out.Size != 0 {
 		return out.Size
 	}
-	return t.Facts.DiskSize(talos.SDBoot)
+	return t.Facts.DiskSize(t.bootloader(out))
+}
+
+// metaValues are what META holds: by the first key Talos knows that it may drop the boot loader that was not used.
+func (t *target) metaValues(out profile.Output) []meta.Value {
+	if t.bootloader(out) != talos.DualBoot {
+		return nil
+	}
+	return []meta.Value{{Key: talos.MetaDualBoot, Value: string(talos.DualBoot)}}
 }
 
 func (t *target) diskRecipe(ctx context.Context, out profile.Output) (recipe, error) {
@@ -27,60 +51,210 @@ func (t *target) diskRecipe(ctx context.Context, out profile.Output) (recipe, er
 	if err != nil {
 		return nil, err
 	}
-	return recipe{"disk", gpt.Version, fat.Version, u, t.epoch.Unix(), t.diskSize(out), t.Facts.Partitions(talos.SDBoot)}, nil
+	b := t.bootloader(out)
+	r := recipe{"disk", gpt.Version, fat.Version, u, t.epoch.Unix(), t.diskSize(out), b, t.Facts.Partitions(b), meta.Version, t.metaValues(out)}
+	if b == talos.DualBoot {
+		r = append(r, grub.Version, xfs.Version, grubModules)
+	}
+	return r, nil
 }
 
-// diskTable is the partition table of a disk: cmd/installer/pkg/install/install.go of siderolabs/talos.
-func (t *target) diskTable(size int64) (gpt.Table, error) {
-	table := gpt.Table{DiskGUID: talos.GUID(talos.DiskLabel)}
+// partition is a place on a disk and what is written there; nil for nothing.
+type partition struct {
+	label    string
+	at, size int64 // bytes
+	write    func(io.WriterAt) error
+}
+
+// diskPlan is a disk that is laid out.
+type diskPlan struct {
+	table      gpt.Table
+	size       int64
+	partitions []partition
+}
+
+// placeDisk places the partitions of a disk: cmd/installer/pkg/install/install.go of siderolabs/talos.
+func (t *target) placeDisk(out profile.Output) (*diskPlan, error) {
+	p := &diskPlan{size: t.diskSize(out), table: gpt.Table{DiskGUID: talos.GUID(talos.DiskLabel)}}
 	var sizes []int64
 	least := int64(2 * talos.MiB) // before the first partition, and behind the last
-	for _, p := range t.Facts.Partitions(talos.SDBoot) {
-		table.Partitions = append(table.Partitions, gpt.Partition{Name: p.Label, Type: p.Type, GUID: talos.GUID(p.Label), Attributes: p.Attributes})
-		sizes = append(sizes, p.Size)
-		least += max(p.Size, talos.MiB)
+	for _, part := range t.Facts.Partitions(t.bootloader(out)) {
+		p.table.Partitions = append(p.table.Partitions, gpt.Partition{Name: part.Label, Type: part.Type, GUID: talos.GUID(part.Label), Attributes: part.Attributes})
+		sizes = append(sizes, part.Size)
+		least += max(part.Size, talos.MiB)
 	}
-	if size < least {
-		return table, fmt.Errorf("size %d bytes is too small for the partitions of Talos %s: at least %d bytes (%d MiB)",
-			size, t.Facts.Version, least, least/talos.MiB)
+	if p.size < least {
+		return nil, fmt.Errorf("size of %s is too small: the partitions of Talos %s with the boot loader %s take %d MiB (%s)",
+			size(p.size), t.Facts.Version, t.bootloader(out), least/talos.MiB, describePartitions(t.Facts.Partitions(t.bootloader(out))))
 	}
-	if size%sectorSize != 0 {
-		return table, fmt.Errorf("size %d bytes is not a multiple of %d", size, sectorSize)
+	if p.size%sectorSize != 0 {
+		return nil, fmt.Errorf("size of %d bytes is not a multiple of %d", p.size, sectorSize)
 	}
-	return table.Place(size, sizes)
+	var err error
+	if p.table, err = p.table.Place(p.size, sizes); err != nil {
+		return nil, err
+	}
+	for _, part := range p.table.Partitions {
+		p.partitions = append(p.partitions, partition{
+			label: part.Name, at: int64(part.First) * sectorSize, size: int64(part.Last-part.First+1) * sectorSize,
+		})
+	}
+	return p, nil
 }
 
-// writeDisk writes a raw disk: the partition table, the ESP, META without values, the table's copy at the end.
+func describePartitions(all []talos.Partition) (text string) {
+	for i, p := range all {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprintf("%s %d", p.Label, max(p.Size, talos.MiB)/talos.MiB)
+	}
+	return text
+}
+
+// planDisk lays out everything, and refuses what does not fit, before anything is written.
+func (t *target) planDisk(ctx context.Context, out profile.Output) (*diskPlan, error) {
+	p, err := t.placeDisk(out)
+	if err != nil {
+		return nil, err
+	}
+	for i := range p.partitions {
+		part := &p.partitions[i]
+		switch part.label {
+		case talos.LabelEFI:
+			part.write, err = t.efiPartition(ctx, part.size)
+		case talos.LabelBIOS:
+			part.write, err = t.biosPartition(ctx, &p.table, part.at)
+		case talos.LabelBOOT:
+			part.write, err = t.bootPartition(ctx, part.size)
+		case talos.LabelMETA:
+			part.write, err = t.metaPartition(out)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("partition %s: %w", part.label, err)
+		}
+	}
+	return p, nil
+}
+
+func (t *target) efiPartition(ctx context.Context, length int64) (func(io.WriterAt) error, error) {
+	e, err := t.esp(ctx, talos.KindDisk)
+	if err != nil {
+		return nil, err
+	}
+	image, err := e.plan(fat.Options{Size: length, Label: espLabel})
+	if err != nil {
+		return nil, err
+	}
+	return image.Write, nil
+}
+
+// biosPartition makes GRUB's core image; what starts it goes before the partition table.
+func (t *target) biosPartition(ctx context.Context, table *gpt.Table, at int64) (func(io.WriterAt) error, error) {
+	files, err := t.grubFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sector := uint64(at / sectorSize)
+	core, err := grub.Core(files, grub.Options{Format: grub.Disk, Prefix: diskPrefix, Modules: grubModules})
+	if err == nil {
+		core, err = grub.PlaceCore(core, sector)
+	}
+	if err == nil {
+		table.BootCode, err = grub.BootCode(files, sector)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("GRUB of %s: %w", t.Imager.Ref, err)
+	}
+	return func(w io.WriterAt) error {
+		_, err := w.WriteAt(core, 0)
+		return err
+	}, nil
+}
+
+// bootPartition lays out what GRUB starts, in XFS: Talos looks for that by name when it upgrades.
+func (t *target) bootPartition(ctx context.Context, length int64) (func(io.WriterAt) error, error) {
+	kernel, err := t.asset(ctx, t.Facts.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := t.initramfs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	title := fmt.Sprintf("%s - %s %s", bootSlot, talos.Name, t.Facts.Version)
+	kernelPath, initrdPath := path.Join(bootSlot, bootKernel), path.Join(bootSlot, bootInitrd)
+	entries, err := t.grubEntries(talos.KindDisk, title, "/"+kernelPath, "/"+initrdPath)
+	if err != nil {
+		return nil, err
+	}
+	config, err := grub.DiskConfig(entries...)
+	if err != nil {
+		return nil, err
+	}
+	files, err := tree.New([]tree.Node{
+		{Path: kernelPath, Mode: 0o644, Content: kernel},
+		{Path: initrdPath, Mode: 0o644, Content: initrd},
+		{Path: "grub", Mode: fs.ModeDir | 0o700},
+		{Path: "grub/grub.cfg", Mode: 0o600, Content: tree.Bytes(config)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if files, err = atTime(files, t.epoch); err != nil {
+		return nil, err
+	}
+	o := xfs.Options{Size: length, Label: talos.LabelBOOT, UUID: talos.GUID(talos.LabelBOOT)}
+	image, err := xfs.Plan(files, o)
+	if err != nil {
+		return nil, fmt.Errorf("kernel of %s and initramfs of %s in %s: %w", size(kernel.Size()), size(initrd.Size()), size(length), err)
+	}
+	return image.Write, nil
+}
+
+func (t *target) metaPartition(out profile.Output) (func(io.WriterAt) error, error) {
+	values := t.metaValues(out)
+	if len(values) == 0 {
+		return nil, nil
+	}
+	content, err := meta.Write(values)
+	if err != nil {
+		return nil, err
+	}
+	return func(w io.WriterAt) error {
+		_, err := w.WriteAt(content, 0)
+		return err
+	}, nil
+}
+
+// writeDisk writes a raw disk: the partition table, the partitions, the table's copy at the end.
 func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Output) (written, error) {
-	size := t.diskSize(out)
-	table, err := t.diskTable(size)
+	if err := t.checkBootloader(out); err != nil {
+		return written{}, err
+	}
+	p, err := t.planDisk(ctx, out)
 	if err != nil {
 		return written{}, fmt.Errorf("image %s: %s: disk: %w", t.Name(), out.At("size"), err)
 	}
-	primary, err := table.Primary(size)
+	primary, err := p.table.Primary(p.size)
 	if err != nil {
 		return written{}, err
 	}
-	backup, backupAt, err := table.Backup(size)
+	backup, backupAt, err := p.table.Backup(p.size)
 	if err != nil {
 		return written{}, err
-	}
-	e, err := t.esp(ctx, talos.KindDisk)
-	if err != nil {
-		return written{}, err
-	}
-	partition := table.Partitions[0] // EFI
-	at, length := int64(partition.First)*sectorSize, int64(partition.Last-partition.First+1)*sectorSize
-	image, err := e.plan(fat.Options{Size: length})
-	if err != nil {
-		return written{}, fmt.Errorf("image %s: disk: %w", t.Name(), err)
 	}
 	if _, err := w.WriteAt(primary, 0); err != nil {
 		return written{}, err
 	}
-	if err := image.Write(offsetWriter(w, at)); err != nil {
-		return written{}, err
+	for _, part := range p.partitions {
+		if part.write == nil {
+			continue
+		}
+		if err := part.write(io.NewOffsetWriter(w, part.at)); err != nil {
+			return written{}, fmt.Errorf("partition %s: %w", part.label, err)
+		}
 	}
 	_, err = w.WriteAt(backup, backupAt)
-	return written{size: size}, err
+	return written{size: p.size}, err
 }

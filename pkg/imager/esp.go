@@ -3,7 +3,6 @@ package imager
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 
@@ -57,12 +56,16 @@ func (t *target) esp(ctx context.Context, kind talos.Kind) (*esp, error) {
 	return e, err
 }
 
-// offsetWriter puts a part at its place in an artefact.
-func offsetWriter(w io.WriterAt, off int64) io.WriterAt { return io.NewOffsetWriter(w, off) }
+// size is that of all files in bytes.
+func (e *esp) size() (n int64) {
+	for f := range e.All() {
+		n += f.Size()
+	}
+	return n
+}
 
-// planESP lays the file system out, and says what takes the room where it is too small.
+// plan lays the file system out, and says what takes the room where it is too small.
 func (e *esp) plan(o fat.Options) (*fat.Image, error) {
-	o.Label = espLabel
 	image, err := fat.Plan(e.Tree, o)
 	if err == nil {
 		return image, nil

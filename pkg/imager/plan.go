@@ -16,6 +16,7 @@ type Graph struct {
 // targetSteps are what the artefacts of a target are composed of.
 type targetSteps struct {
 	Target
+	Imager *source.Artifact
 	// Assets, Base and so on: see steps.go.
 	Assets, Base, Rootfs, BaseModules *store.Step
 	Extensions                        []extensionSteps
@@ -25,7 +26,7 @@ type targetSteps struct {
 func Plan(r *Resolution, src *source.Sources, epoch *time.Time) *Graph {
 	g := &Graph{Resolution: r}
 	for _, t := range r.Targets {
-		s := targetSteps{Target: t, Assets: assetsStep(src, r.Imager, t.Facts)}
+		s := targetSteps{Target: t, Imager: r.Imager, Assets: assetsStep(src, r.Imager, t.Facts)}
 		s.Base = baseStep(s.Assets, t.Facts)
 		s.Rootfs = rootfsStep(s.Assets, t.Facts)
 		s.BaseModules = baseModulesStep(s.Rootfs, t.Facts)

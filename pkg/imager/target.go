@@ -97,26 +97,33 @@ func (t *target) readBaseScan(ctx context.Context, scan *moduleScan) error {
 	})
 }
 
-// asset returns one of the boot assets, which can be read until close.
-func (t *target) asset(ctx context.Context, path string) (tree.Blob, error) {
+// openAssets opens the boot assets, which can be read until close.
+func (t *target) openAssets(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.assets == nil {
-		b, err := t.o.Store.Build(ctx, t.Assets)
-		if err != nil {
-			return nil, err
-		}
-		name, _ := tree.HostPath(b)
-		if t.file, err = os.Open(name); err != nil {
-			return nil, err
-		}
-		if t.assets, err = source.OpenPack(t.file, b.Size()); err != nil {
-			return nil, err
-		}
+	if t.assets != nil {
+		return nil
+	}
+	b, err := t.o.Store.Build(ctx, t.Assets)
+	if err != nil {
+		return err
+	}
+	name, _ := tree.HostPath(b)
+	if t.file, err = os.Open(name); err != nil {
+		return err
+	}
+	t.assets, err = source.OpenPack(t.file, b.Size())
+	return err
+}
+
+// asset returns one of the boot assets.
+func (t *target) asset(ctx context.Context, path string) (tree.Blob, error) {
+	if err := t.openAssets(ctx); err != nil {
+		return nil, err
 	}
 	n, ok := t.assets.Lookup(path)
 	if !ok || n.Content == nil {
-		return nil, fmt.Errorf("the imager image %s has no %s", t.Assets.Label, path)
+		return nil, fmt.Errorf("the imager image %s has no %s", t.Imager.Ref, path)
 	}
 	return n.Content, nil
 }

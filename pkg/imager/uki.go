@@ -43,8 +43,11 @@ func (t *target) ukiRecipe(ctx context.Context, kind talos.Kind) (recipe, error)
 	return recipe{"uki", uki.Version, initrd, t.epoch.Unix(), cmdline.String(), reset, t.Facts.UKIProfiles, t.Facts.Version.String(), splash}, nil
 }
 
-// Places of sections in the list that uki makes.
-type ukiPlaces struct{ linux, initrd int }
+// ukiPlaces tells where two sections are in the list that uki makes, and what they hold.
+type ukiPlaces struct {
+	linux, initrd     int
+	kernel, initramfs tree.Blob
+}
 
 // uki assembles the UKI of an output: siderolabs/talos internal/pkg/uki. The places are indexes for [uki.Image.Offset].
 func (t *target) uki(ctx context.Context, kind talos.Kind) (*uki.Image, ukiPlaces, error) {
@@ -82,8 +85,7 @@ func (t *target) uki(ctx context.Context, kind talos.Kind) (*uki.Image, ukiPlace
 	if splash != nil {
 		add(uki.Splash, splash)
 	}
-	places.linux = add(uki.Linux, kernel)
-	places.initrd = add(uki.Initrd, initrd)
+	places = ukiPlaces{add(uki.Linux, kernel), add(uki.Initrd, initrd), kernel, initrd}
 	if t.Facts.UKIProfiles {
 		add(uki.Profile, tree.String(uki.ProfileText(mainProfile, "")))
 		if reset, ok := t.Facts.Reset(kind); ok {

@@ -100,6 +100,8 @@ type Output struct {
 	// Size of a disk in bytes; 0 is the default of the platform and version.
 	Size        int64  `hcl:"size"`
 	Compression string `hcl:"compression"`
+	// Bootloader of an ISO or a disk; empty is the default of the architecture and version.
+	Bootloader string `hcl:"bootloader"`
 	// Tag of an installer image.
 	Tag string `hcl:"tag"`
 	Place
