@@ -55,7 +55,7 @@ func build(ctx context.Context, o Options, p *parts, dir string) error {
 	}
 	vmlinuz, ok := kernel.Lookup("boot/vmlinuz-" + p.release)
 	if !ok {
-		return fmt.Errorf("Debian's kernel package has no boot/vmlinuz-%s", p.release)
+		return fmt.Errorf("the kernel package of Debian has no boot/vmlinuz-%s", p.release)
 	}
 	if err := writeFile(filepath.Join(dir, "vmlinuz"), vmlinuz.Content); err != nil {
 		return err

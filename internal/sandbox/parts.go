@@ -52,7 +52,7 @@ func fetchParts(ctx context.Context, o Options) (*parts, error) {
 	}
 	image := slices.IndexFunc(p.packages[kernelMeta].Depends, func(n string) bool { return strings.HasPrefix(n, "linux-image-") })
 	if image < 0 {
-		return nil, fmt.Errorf("Debian's %s names no kernel: %q", kernelMeta, p.packages[kernelMeta].Depends)
+		return nil, fmt.Errorf("package %s of Debian names no kernel: %q", kernelMeta, p.packages[kernelMeta].Depends)
 	}
 	name := p.packages[kernelMeta].Depends[image]
 	kernel, err := debian.Fetch(ctx, from, name)

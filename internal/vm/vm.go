@@ -72,7 +72,9 @@ func Boot(ctx context.Context, m Machine, line func(string) (stop bool)) error {
 	}
 	var c console
 	stopped := c.read(stdout, line)
-	cmd.Process.Kill() // the error is that it has ended
+	if stopped {
+		cmd.Process.Kill() // an error would be that it has ended
+	}
 	waitErr := cmd.Wait()
 	switch {
 	case stopped:
@@ -111,6 +113,9 @@ func (m Machine) what() string {
 // args returns the command and what removes its temporary files.
 func (m Machine) args() (args []string, cleanup func(), err error) {
 	cleanup = func() {}
+	if m.what() == "" {
+		return nil, nil, errors.New("boot: there is nothing to boot from")
+	}
 	const qemu = "qemu-system-x86_64"
 	path, err := exec.LookPath(qemu)
 	if err != nil {
