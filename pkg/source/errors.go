@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -63,6 +64,10 @@ func explain(ep endpoint, err error) error {
 		return fmt.Errorf("%s: %w; check the name, the network and the proxy settings", ep, dns)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%s: %w: is the registry running there?", ep, syscall.ECONNREFUSED)
+	}
+	// The URL in the error may be that of a storage to which the registry redirects, signed for us: not to be told.
+	if address := (*url.Error)(nil); errors.As(err, &address) {
+		err = address.Err
 	}
 	return fmt.Errorf("%s: %w", ep, err)
 }

@@ -598,6 +598,8 @@ func far(t *testing.T, f *faulty) (o Options, host string) {
 	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if addr == "example.com:443" {
 			addr = srv.Listener.Addr().String()
+		} else if addr == "example.com:1" {
+			return nil, errors.New("refused by the test")
 		} else if h, _, _ := net.SplitHostPort(addr); !loopback(h) {
 			return nil, &net.DNSError{Err: "no such host", Name: addr, IsNotFound: true}
 		}
@@ -789,10 +791,12 @@ func TestGuard(t *testing.T) {
 	target := &faulty{}
 	local := serve(t, target.wrap)
 	for to, want := range map[string]string{
-		"http://example.org/x":             "plain HTTP",
-		"https://" + local + "/x":          "redirects to the local address",
-		"https://localhost/x":              "redirects to the local address",
-		"https://169.254.169.254/latest/x": "redirects to the local address",
+		"http://example.org/x":              "plain HTTP",
+		"https://" + local + "/x":           "redirects to the local address",
+		"https://localhost/x":               "redirects to the local address",
+		"https://169.254.169.254/latest/x":  "redirects to the local address",
+		"https://nowhere.test/?sig=S3CRET":  "no such host",
+		"https://example.com:1/?sig=S3CRET": "refused by the test",
 	} {
 		f.set(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 			if strings.Contains(r.URL.Path, "/blobs/") {
@@ -804,6 +808,9 @@ func TestGuard(t *testing.T) {
 		s, _, _ := sources(t, o)
 		_, err := s.Resolve(t.Context(), Ref{Image: host + "/a:v1"}, "amd64")
 		wantError(t, err, want)
+		if strings.Contains(err.Error(), "S3CRET") {
+			t.Errorf("%v tells a signed URL", err)
+		}
 	}
 	if len(target.log) > 0 {
 		t.Errorf("requests came to this machine: %q", target.log)
