@@ -23,7 +23,7 @@ func goldenTree(t testing.TB) *tree.Tree {
 		tree.Node{Path: "dev", Mode: fs.ModeDir | 0o700},
 		tree.Node{Path: "dev/null", Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666, Major: 1, Minor: 3},
 		tree.Node{Path: "dev/fifo", Mode: fs.ModeNamedPipe | 0o600, UID: 70000, GID: 8},
-		file0("hole", append(make([]byte, 3*testBlock), "end"...)), file0("small", []byte("small\n")),
+		regular("hole", append(make([]byte, 3*testBlock), "end"...)), regular("small", []byte("small\n")),
 	)
 }
 

@@ -34,7 +34,7 @@ func newLab(t testing.TB, tr *tree.Tree) *lab {
 		t.Fatal(err)
 	}
 	var m memory
-	w := newImageWriter(&m, tr, o, stored{})
+	w := newImageWriter(&m, tr, o, func(Options) compressor { return stored{} })
 	if _, err := w.write(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func labTree(t testing.TB) *tree.Tree {
 	set := map[string][]byte{"user.one": []byte("eight..."), "user.two": []byte("2")}
 	return mustTree(t,
 		tree.Node{Path: "dir/sub", Mode: fs.ModeDir | 0o755},
-		file0("dir/big", noise(3*testBlock+10)), file0("dir/small", []byte("small")),
+		regular("dir/big", noise(3*testBlock+10)), regular("dir/small", []byte("small")),
 		tree.Node{Path: "link", Mode: fs.ModeSymlink | 0o777, Link: "target"},
 		tree.Node{Path: "xattr", Mode: 0o644, Content: tree.Bytes(text(100)), Xattrs: set},
 		tree.Node{Path: "xdir", Mode: fs.ModeDir | 0o755, Xattrs: set},

@@ -164,9 +164,9 @@ func TestBadContents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := tree.Node{Path: "bad/file", Content: c.blob}
-			wantError(t, mustTree(t, n, file0("a", big), file0("z", big[:1000])), Options{BlockSize: testBlock, Level: 1}, "bad/file", c.says)
+			wantError(t, mustTree(t, n, regular("a", big), regular("z", big[:1000])), Options{BlockSize: testBlock, Level: 1}, "bad/file", c.says)
 			if c.blob.size > 0 && c.blob.size < 1<<20 { // and where it is hashed, because another file has its size
-				wantError(t, mustTree(t, n, file0("same", big[:c.blob.size])), Options{BlockSize: testBlock, Level: 1}, "bad/file")
+				wantError(t, mustTree(t, n, regular("same", big[:c.blob.size])), Options{BlockSize: testBlock, Level: 1}, "bad/file")
 			}
 		})
 	}
@@ -187,7 +187,7 @@ func (f *full) WriteAt(p []byte, off int64) (int, error) {
 
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	tr := mustTree(t, file0("a", noise(300_000)), file0("b", noise(310_000)), file0("c", text(1000)))
+	tr := mustTree(t, regular("a", noise(300_000)), regular("b", noise(310_000)), regular("c", text(1000)))
 	whole := int64(len(mustWrite(t, tr, Options{BlockSize: testBlock, Level: 1})))
 	for room := int64(0); room < whole; room += 20_000 {
 		w := &full{room: room}

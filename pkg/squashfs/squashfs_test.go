@@ -62,7 +62,7 @@ func mustRead(t testing.TB, img []byte) *tree.Tree {
 	return tr
 }
 
-func file0(path string, content []byte) tree.Node {
+func regular(path string, content []byte) tree.Node {
 	return tree.Node{Path: path, Mode: 0o644, Content: tree.Bytes(content)}
 }
 
@@ -107,16 +107,16 @@ func sampleNodes() []tree.Node {
 		{Path: "empty-x", Mode: fs.ModeDir | 0o755, Xattrs: many},
 		{Path: "tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777, ModTime: at(1<<32 - 1)},
 
-		file0("size/0", nil), file0("size/1", []byte("x")), file0("size/block-1", text(testBlock-1)), file0("size/block", text(testBlock)),
-		file0("size/block+1", text(testBlock+1)), file0("size/noise", noise(3*testBlock)), file0("size/noise+", noise(3*testBlock+100)),
-		file0("size/text", text(100_000)),
-		file0("hole/all", make([]byte, 4*testBlock)), file0("hole/all+1", make([]byte, 4*testBlock+1)), file0("hole/small", make([]byte, 10)),
-		file0("hole/middle", middle), file0("hole/start", slices.Concat(make([]byte, 3*testBlock), text(testBlock))),
-		file0("hole/end", slices.Concat(text(testBlock), make([]byte, 3*testBlock))),
+		regular("size/0", nil), regular("size/1", []byte("x")), regular("size/block-1", text(testBlock-1)), regular("size/block", text(testBlock)),
+		regular("size/block+1", text(testBlock+1)), regular("size/noise", noise(3*testBlock)), regular("size/noise+", noise(3*testBlock+100)),
+		regular("size/text", text(100_000)),
+		regular("hole/all", make([]byte, 4*testBlock)), regular("hole/all+1", make([]byte, 4*testBlock+1)), regular("hole/small", make([]byte, 10)),
+		regular("hole/middle", middle), regular("hole/start", slices.Concat(make([]byte, 3*testBlock), text(testBlock))),
+		regular("hole/end", slices.Concat(text(testBlock), make([]byte, 3*testBlock))),
 		{Path: "hole/x", Mode: 0o600, Content: tree.Bytes(middle), Xattrs: many},
 
-		file0("same/a", text(3*testBlock+7)), file0("same/b", text(3*testBlock+7)), file0("same/c", text(50)), file0("same/d", text(50)),
-		file0("same/other", noise(3*testBlock+7)), file0("same/other-small", noise(50)),
+		regular("same/a", text(3*testBlock+7)), regular("same/b", text(3*testBlock+7)), regular("same/c", text(50)), regular("same/d", text(50)),
+		regular("same/other", noise(3*testBlock+7)), regular("same/other-small", noise(50)),
 
 		{Path: "mode/suid", Mode: fs.ModeSetuid | 0o755, Content: tree.String("u"), UID: 1<<32 - 1, GID: 1 << 31, ModTime: at(1234567890)},
 		{Path: "mode/sgid", Mode: fs.ModeSetgid | 0o755, Content: tree.String("g"), UID: 65536},
@@ -138,7 +138,7 @@ func sampleNodes() []tree.Node {
 		nodes = append(nodes, n)
 	}
 	for i := range 1500 { // a listing of many metadata blocks: needs an index
-		nodes = append(nodes, file0(fmt.Sprintf("many/%04d-%s", i, strings.Repeat("m", i%80)), fmt.Append(nil, i)))
+		nodes = append(nodes, regular(fmt.Sprintf("many/%04d-%s", i, strings.Repeat("m", i%80)), fmt.Append(nil, i)))
 	}
 	return nodes
 }
@@ -235,7 +235,7 @@ func TestDeterminism(t *testing.T) {
 	t.Parallel()
 	nodes := sampleNodes()
 	for i := range 10 {
-		nodes = append(nodes, file0(fmt.Sprintf("more/%d", i), text(100_000+i%3)))
+		nodes = append(nodes, regular(fmt.Sprintf("more/%d", i), text(100_000+i%3)))
 	}
 	tr := mustTree(t, nodes...)
 	for c, counts := range map[Compression][]int{ZSTD: {1, 2, 9, 1}, XZ: {1, 3}} {
@@ -255,9 +255,9 @@ func TestDeterminism(t *testing.T) {
 func TestStoredOnce(t *testing.T) {
 	t.Parallel()
 	a, b, small := noise(50_000), noise(60_000), noise(300)
-	once := mustWrite(t, mustTree(t, file0("a", a), file0("b", b), file0("s", small)), Options{BlockSize: testBlock})
-	twice := mustWrite(t, mustTree(t, file0("a", a), file0("b", b), file0("s", small),
-		file0("a2", a), file0("b2", b), file0("s2", small), file0("zeros", make([]byte, 10<<20))), Options{BlockSize: testBlock})
+	once := mustWrite(t, mustTree(t, regular("a", a), regular("b", b), regular("s", small)), Options{BlockSize: testBlock})
+	twice := mustWrite(t, mustTree(t, regular("a", a), regular("b", b), regular("s", small),
+		regular("a2", a), regular("b2", b), regular("s2", small), regular("zeros", make([]byte, 10<<20))), Options{BlockSize: testBlock})
 	if len(twice)-len(once) > 4096 {
 		t.Errorf("duplicates and a hole of 10 MiB take %d bytes", len(twice)-len(once))
 	}
@@ -269,16 +269,16 @@ func TestFS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	regular, err := r.Tree()
+	all, err := r.Tree()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// TestFS opens every file, which neither devices nor links can be.
-	regular, err = regular.Filter(func(n tree.Node) bool { return n.Mode.IsRegular() && !strings.Contains(n.Path, "many/1") })
+	files, err := all.Filter(func(n tree.Node) bool { return n.Mode.IsRegular() && !strings.Contains(n.Path, "many/1") })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fstest.TestFS(regular, paths(regular)[1:]...); err != nil {
+	if err := fstest.TestFS(files, paths(files)[1:]...); err != nil {
 		t.Error(err)
 	}
 	if got, err := fs.ReadFile(r, "size/text"); err != nil || !bytes.Equal(got, text(100_000)) {
@@ -308,7 +308,7 @@ func TestReadAt(t *testing.T) {
 	t.Parallel()
 	want := slices.Concat(text(20*testBlock), make([]byte, 3*testBlock), noise(20*testBlock+77))
 	for _, o := range []Options{{BlockSize: testBlock}, {BlockSize: 1 << 20}} {
-		tr := mustRead(t, mustWrite(t, mustTree(t, file0("f", want)), o))
+		tr := mustRead(t, mustWrite(t, mustTree(t, regular("f", want)), o))
 		n, _ := tr.Lookup("f")
 		r := n.Content.(io.ReaderAt)
 		for g := range 4 {
