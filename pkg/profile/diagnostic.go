@@ -17,8 +17,14 @@ func WriteDiagnostics(w io.Writer, files map[string]*hcl.File, diags hcl.Diagnos
 	return hcl.NewDiagnosticTextWriter(w, files, width, color).WriteDiagnostics(diags)
 }
 
+// maxDiagnostics are reported at most. Nobody reads more, and printing each takes time in proportion to its file.
+const maxDiagnostics = 100
+
 // diagnostics collects what is wrong with a profile.
 type diagnostics struct{ all hcl.Diagnostics }
+
+// full says that there is no use in looking for more.
+func (d *diagnostics) full() bool { return len(d.all) > 2*maxDiagnostics }
 
 // add reports a mistake. Summary is the class of the mistake; the detail names the value and says what to do.
 func (d *diagnostics) add(at hcl.Range, summary, detail string, args ...any) {
@@ -48,10 +54,16 @@ func (d *diagnostics) sorted() hcl.Diagnostics {
 		if diag.Subject != nil {
 			key += "\x00" + diag.Subject.String()
 		}
-		if !seen[key] {
-			seen[key] = true
-			once = append(once, diag)
+		if seen[key] {
+			continue
 		}
+		if len(once) == maxDiagnostics {
+			rest := diagnostics{once}
+			rest.addAbsent("More mistakes", "There are more; they are shown when these are corrected.")
+			return rest.all
+		}
+		seen[key] = true
+		once = append(once, diag)
 	}
 	return once
 }
@@ -65,7 +77,8 @@ func btoi(b bool) int {
 
 // didYouMean completes a sentence about an unknown name: the nearest names, else all of them.
 func didYouMean(name string, known []string) string {
-	if near := talos.Nearest(name, known, 3); len(near) > 0 {
+	const most = 1000 // a comparison takes time in proportion to both lengths
+	if near := talos.Nearest(name, known[:min(len(known), most)], 3); len(near) > 0 {
 		return "Did you mean " + list(near, "or") + "?"
 	}
 	switch len(known) {

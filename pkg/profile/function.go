@@ -157,7 +157,7 @@ func readText(dir, name string) (string, error) {
 	if !filepath.IsAbs(name) {
 		full = filepath.Join(dir, name)
 	}
-	b, err := readFile(full)
+	b, err := readFile(full, maxText)
 	if err != nil {
 		return "", fmt.Errorf("can't read %s: %s", filepath.ToSlash(full), cause(err))
 	}

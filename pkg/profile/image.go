@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,8 +15,11 @@ import (
 	"github.com/talosmith/talosmith/pkg/talos"
 )
 
-// maxImages bounds what matrices can make.
-const maxImages = 1000
+const (
+	maxImages  = 1000 // that matrices make, too
+	maxBases   = 100  // of one image, and theirs
+	maxOutputs = 100  // of one image, with inherited ones
+)
 
 // instance is an image block for one combination of its matrix.
 type instance struct {
@@ -154,6 +158,9 @@ func (d *decoder) combinations(s *setting) []map[string]cty.Value {
 // link finds the images that an image inherits.
 func (d *decoder) link(i *instance, byName map[string]*instance) {
 	i.own = d.node(i.block, i.matrix)
+	if !d.outputs(i, i.own) {
+		i.own.blocks = nil
+	}
 	inherits, ok := i.own.values["inherits"].of.([]Text)
 	if !ok {
 		return
@@ -202,8 +209,9 @@ func (d *decoder) cycles(all []*instance) {
 	}
 }
 
-// resolved returns an image's node with everything that it inherits. Each base counts once, where it is first reached.
-func (i *instance) resolved() *node {
+// resolved returns an image's node with everything that it inherits; nil after it reported that this is too much. Each base counts once,
+// where it is first reached.
+func (d *decoder) resolved(i *instance) *node {
 	var order []*instance
 	seen := map[*instance]bool{}
 	var visit func(*instance)
@@ -218,11 +226,33 @@ func (i *instance) resolved() *node {
 		order = append(order, i)
 	}
 	visit(i)
+	if len(order) > maxBases {
+		d.add(i.block.at, "Too many bases", "The image %q inherits %d images, directly or not; at most %d are allowed.", i.name, len(order)-1, maxBases-1)
+		return nil
+	}
 	n := order[0].own
 	for _, next := range order[1:] {
 		n = next.own.inherit(n)
+		for name, v := range n.values {
+			if of := reflect.ValueOf(v.of); of.Kind() == reflect.Slice && of.Len() > maxList {
+				d.add(i.block.at, "Too many elements", "With what the image %q inherits, its %q has %d elements; at most %d are allowed.", i.name, name, of.Len(), maxList)
+				return nil
+			}
+		}
+		if !d.outputs(i, n) {
+			return nil
+		}
 	}
 	return n
+}
+
+// outputs says whether an image has few enough, or reports it.
+func (d *decoder) outputs(i *instance, n *node) bool {
+	if len(n.blocks) > maxOutputs {
+		d.add(i.block.at, "Too many outputs", "The image %q has %d outputs, with inherited ones; at most %d are allowed.", i.name, len(n.blocks), maxOutputs)
+		return false
+	}
+	return true
 }
 
 // claim is an output that writes a file or has a tag.
@@ -236,7 +266,10 @@ func (d *decoder) image(i *instance, t *Talos, claims map[string]claim) *Image {
 	if i.abstract() {
 		return nil
 	}
-	n := i.resolved()
+	n := d.resolved(i)
+	if n == nil {
+		return nil
+	}
 	img := &Image{Name: i.name, Label: i.block.label}
 	fill(img, n)
 	d.noRepeats(n, "architectures", "architecture", img.Architectures)
@@ -255,7 +288,7 @@ func (d *decoder) image(i *instance, t *Talos, claims map[string]claim) *Image {
 		img.Outputs = append(img.Outputs, out)
 		d.claim(claims, img, out)
 	}
-	if len(n.blocks) == 0 {
+	if len(i.block.blocks) == 0 && len(n.blocks) == 0 {
 		d.add(i.block.at, "Image without outputs", "Nothing would be built of the image %q. Add an output: output \"iso\" {}", i.name)
 	}
 	d.facts(img, t)
@@ -359,12 +392,11 @@ func decodeExtensionRefs(d *decoder, s *setting, v cty.Value) any {
 
 func (d *decoder) extensionRef(t Text, refs *[]ExtensionRef) (wrong string) {
 	name, declared := strings.CutPrefix(t.Value, extensionPrefix)
-	known := sortedKeys(d.declared)
 	switch {
 	case declared:
 		e := d.declared[name]
 		if e == nil {
-			return fmt.Sprintf("The profile declares no extension %s. %s", quote(name), didYouMean(name, known))
+			return fmt.Sprintf("The profile declares no extension %s. %s", quote(name), didYouMean(name, sortedKeys(d.declared)))
 		}
 		*refs = append(*refs, ExtensionRef{name, e, t.Range})
 	case officialName.MatchString(t.Value):

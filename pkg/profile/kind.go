@@ -70,10 +70,17 @@ func decodeTexts(d *decoder, s *setting, v cty.Value) any {
 	return list
 }
 
+// maxList bounds a list of an image, with what it inherits.
+const maxList = 1000
+
 func (k kind) isList() bool { return k.cty == cty.List(cty.String) }
 
 // strings returns the elements of a list that are known. It reports null ones.
 func (d *decoder) strings(s *setting, v cty.Value) []Text {
+	if v.LengthInt() > maxList {
+		d.add(s.expr.Range(), "Too many elements", "%q has %d elements; at most %d are allowed.", s.row.name, v.LengthInt(), maxList)
+		return nil
+	}
 	var list []Text
 	ranges := s.ranges(v.LengthInt())
 	for i, element := range v.AsValueSlice() {

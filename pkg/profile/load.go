@@ -2,6 +2,7 @@ package profile
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -18,8 +19,9 @@ import (
 
 // Limits of what is read.
 const (
-	maxFile  = 1 << 20 // bytes of one file: a profile's, or one that file() reads
-	maxFiles = 100     // of a directory
+	maxProfile = 256 << 10 // bytes of a profile, all its files together
+	maxFiles   = 100       // of a directory
+	maxText    = 1 << 20   // bytes of a file that file() reads
 )
 
 // Options are what a profile can depend on beside its files.
@@ -38,10 +40,15 @@ func Load(name string, o Options) (*Profile, hcl.Diagnostics) {
 		p.Dir = name
 	}
 	var bodies []*hclsyntax.Body
+	total := 0
 	for _, name := range names {
 		if body := diags.parse(p.Files, name); body != nil {
 			bodies = append(bodies, body)
+			total += len(p.Files[name].Bytes)
 		}
+	}
+	if total > maxProfile {
+		diags.addAbsent("Too large", "The files of "+name+" are larger than 256 KiB together.")
 	}
 	if diags.failed() { // what comes after a syntax error is guesswork
 		return p, diags.sorted()
@@ -99,7 +106,7 @@ func isProfile(name string) bool {
 
 // parse reads a file and checks its syntax.
 func (d *diagnostics) parse(files map[string]*hcl.File, name string) *hclsyntax.Body {
-	source, err := readFile(name)
+	source, err := readFile(name, maxProfile)
 	if err != nil {
 		d.addAbsent("Unreadable file", "Can't read "+name+": "+cause(err)+".")
 		return nil
@@ -124,8 +131,8 @@ func (d *diagnostics) parse(files map[string]*hcl.File, name string) *hclsyntax.
 	return f.Body.(*hclsyntax.Body)
 }
 
-// readFile reads a regular file of bounded size.
-func readFile(name string) ([]byte, error) {
+// readFile reads a regular file of at most so many bytes.
+func readFile(name string, most int64) ([]byte, error) {
 	st, err := os.Stat(name)
 	switch {
 	case err != nil:
@@ -140,9 +147,9 @@ func readFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(b) > maxFile {
-		err = errors.New("it is larger than 1 MiB")
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("it is larger than %d KiB", most>>10)
 	}
 	return b, err
 }

@@ -113,13 +113,13 @@ func TestGood(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			name := filepath.Join("testdata/good", name)
-			golden(t, name+".txt", resolved(t, load(t, name, Options{Env: environmentOf(t, name)})))
+			golden(t, name+".txt", dumped(t, load(t, name, Options{Env: environmentOf(t, name)})))
 		})
 	}
 }
 
-// resolved prints a profile without ranges.
-func resolved(t *testing.T, p *Profile) []byte {
+// dumped prints a profile without ranges.
+func dumped(t *testing.T, p *Profile) []byte {
 	t.Helper()
 	type extension struct {
 		Name    string
@@ -188,8 +188,8 @@ func environmentOf(t *testing.T, name string) func(string) (string, bool) {
 // TestJSON: the JSON form says the same as the native one.
 func TestJSON(t *testing.T) {
 	t.Parallel()
-	native := resolved(t, load(t, "testdata/good/language.hcl", Options{Env: environmentOf(t, "testdata/good/language.hcl")}))
-	json := resolved(t, load(t, "testdata/good/language.hcl.json", Options{}))
+	native := dumped(t, load(t, "testdata/good/language.hcl", Options{Env: environmentOf(t, "testdata/good/language.hcl")}))
+	json := dumped(t, load(t, "testdata/good/language.hcl.json", Options{}))
 	if diff := cmp.Diff(string(native), string(json)); diff != "" {
 		t.Error(diff)
 	}
@@ -286,7 +286,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	for _, c := range []struct{ name, want string }{
 		{filepath.Join(dir, "absent.hcl"), "There is no "},
-		{write("large.hcl", strings.Repeat("#", maxFile+1)), "larger than 1 MiB"},
+		{write("large.hcl", strings.Repeat("#", maxProfile+1)), "larger than 256 KiB"},
 		{os.DevNull, "not a regular file"},
 		{empty, "has no *.hcl"},
 		{many, "more than 100"},
@@ -296,7 +296,7 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("%s: got %v, want one diagnostic with %q", c.name, diags, c.want)
 		}
 	}
-	if _, diags := Load(write("most.hcl", "talos {\n version = \"v1.13.9\"\n}\nimage \"x\" {\n output \"iso\" {}\n}\n"+strings.Repeat("#", maxFile-80)+"\n"), Options{}); len(diags) > 0 {
+	if _, diags := Load(write("most.hcl", "talos {\n version = \"v1.13.9\"\n}\nimage \"x\" {\n output \"iso\" {}\n}\n"+strings.Repeat("#", maxProfile-80)+"\n"), Options{}); len(diags) > 0 {
 		t.Errorf("a file of the largest size: %v", diags)
 	}
 }

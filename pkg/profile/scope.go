@@ -30,11 +30,22 @@ type evaluator struct {
 
 // binding is a variable or a local.
 type binding struct {
-	at       hcl.Range
-	resolve  func() cty.Value
-	resolved bool
-	value    cty.Value
+	at      hcl.Range
+	resolve func() cty.Value
+	state   state
+	value   cty.Value
 }
+
+type state int
+
+const (
+	untouched state = iota
+	resolving
+	resolved
+)
+
+// maxChain bounds how long a chain of references can be.
+const maxChain = 500
 
 // extensionPrefix begins the string that a reference to a declared extension is. A string goes through every function for lists.
 const extensionPrefix = "extension."
@@ -42,12 +53,15 @@ const extensionPrefix = "extension."
 // value evaluates an expression. More are names that only it sees: those of a matrix, or arch. What is wrong is reported here. The value, or
 // a part of it, is then unknown, and nothing further is said about what depends on it.
 func (e *evaluator) value(x *expression, more map[string]cty.Value) cty.Value {
+	if e.full() {
+		return cty.DynamicVal
+	}
 	ctx := &hcl.EvalContext{Variables: maps.Clone(more), Functions: e.functions}
 	if ctx.Variables == nil {
 		ctx.Variables = map[string]cty.Value{}
 	}
 	locals := map[string]cty.Value{}
-	extensions := e.extensionValues()
+	extensions := map[string]cty.Value{}
 	for _, ref := range x.variables {
 		name := ref.RootName()
 		if _, local := more[name]; local {
@@ -55,13 +69,18 @@ func (e *evaluator) value(x *expression, more map[string]cty.Value) cty.Value {
 		}
 		switch name {
 		case "local":
-			if member := e.member(ref, "local.", e.localNames()); e.names["local."+member] != nil {
-				locals[member] = e.lookUp("local."+member, ref.SourceRange())
-			} else {
+			member := memberOf(ref)
+			if e.names["local."+member] == nil {
+				e.unknownMember(ref, member, "local", e.localNames())
 				locals[member] = cty.DynamicVal
+				continue
 			}
+			locals[member] = e.lookUp("local."+member, ref.SourceRange())
 		case "extension":
-			if member := e.member(ref, extensionPrefix, sortedKeys(e.extensions)); e.extensions[member] == nil {
+			member := memberOf(ref)
+			extensions[member] = cty.StringVal(extensionPrefix + member)
+			if e.extensions[member] == nil {
+				e.unknownMember(ref, member, "extension", sortedKeys(e.extensions))
 				extensions[member] = cty.DynamicVal
 			}
 		default:
@@ -103,27 +122,27 @@ func (e *evaluator) evaluate(x *expression, ctx *hcl.EvalContext) cty.Value {
 	return v
 }
 
-// member returns NAME of a reference local.NAME or extension.NAME, and reports one that isn't known.
-func (e *evaluator) member(ref hcl.Traversal, prefix string, known []string) string {
-	name := ""
+// memberOf returns NAME of a reference local.NAME or extension.NAME; empty if there is none.
+func memberOf(ref hcl.Traversal) string {
 	if len(ref) > 1 {
 		switch step := ref[1].(type) {
 		case hcl.TraverseAttr:
-			name = step.Name
+			return step.Name
 		case hcl.TraverseIndex:
 			if step.Key.Type() == cty.String && !step.Key.IsNull() {
-				name = step.Key.AsString()
+				return step.Key.AsString()
 			}
 		}
 	}
-	what := strings.TrimSuffix(prefix, ".")
-	switch {
-	case name == "":
-		e.add(ref.SourceRange(), "Incomplete reference", "Write %sNAME: %s alone has no value.", prefix, what)
-	case !slices.Contains(known, name):
-		e.add(ref.SourceRange(), "Unknown "+what, "The profile declares no %s%s. %s", prefix, name, didYouMean(name, known))
+	return ""
+}
+
+func (e *evaluator) unknownMember(ref hcl.Traversal, member, of string, known []string) {
+	if member == "" {
+		e.add(ref.SourceRange(), "Incomplete reference", "Write %s.NAME: %[1]s alone has no value.", of)
+		return
 	}
-	return name
+	e.add(ref.SourceRange(), "Unknown "+of, "The profile declares no %s.%s. %s", of, member, didYouMean(member, known))
 }
 
 func (e *evaluator) unknownVariable(ref hcl.Traversal, more map[string]cty.Value) {
@@ -166,31 +185,27 @@ func (e *evaluator) localNames() []string {
 	return names
 }
 
-func (e *evaluator) extensionValues() map[string]cty.Value {
-	values := map[string]cty.Value{}
-	for name := range e.extensions {
-		values[name] = cty.StringVal(extensionPrefix + name)
-	}
-	return values
-}
-
 // lookUp returns the value of a variable or local that the expression at a range refers to.
 func (e *evaluator) lookUp(name string, from hcl.Range) cty.Value {
 	b := e.names[name]
-	if b.resolved {
+	switch {
+	case b.state == resolved:
 		return b.value
-	}
-	if i := slices.Index(e.resolving, name); i >= 0 {
-		chain := append(slices.Clone(e.resolving[i:]), name)
+	case b.state == resolving:
+		chain := append(slices.Clone(e.resolving[slices.Index(e.resolving, name):]), name)
 		e.add(from, "Circular reference",
 			"The value of %s would depend on itself: %s. Break the circle at one of them.", name, strings.Join(chain, " → "))
 		return cty.DynamicVal
+	case len(e.resolving) == maxChain:
+		e.add(from, "Too deep", "The chain of references that leads here is longer than %d. Make it shorter.", maxChain)
+		return cty.DynamicVal
 	}
+	b.state = resolving
 	e.resolving = append(e.resolving, name)
-	v := b.resolve()
+	b.value = b.resolve()
 	e.resolving = e.resolving[:len(e.resolving)-1]
-	b.value, b.resolved = v, true
-	return v
+	b.state = resolved
+	return b.value
 }
 
 // declare makes a name known.
@@ -268,7 +283,7 @@ func (e *evaluator) fromEnvironment(b *block, text string, want cty.Type) cty.Va
 			"The environment variable %q does not fit the variable's type, %s: %s.", b.label, typeexpr.TypeString(want), why)
 		return cty.DynamicVal
 	}
-	if len(text) > maxFile {
+	if len(text) > maxProfile {
 		return bad("it is too long")
 	}
 	v := cty.StringVal(text)
