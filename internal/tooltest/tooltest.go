@@ -54,6 +54,9 @@ var Packages = map[string]string{
 	"zstd":               "zstd",
 }
 
+// More are packages that tests want besides: UEFI firmware for virtual machines.
+var More = []string{"ovmf"}
+
 // Need returns the path of a tool, or ends the test.
 func Need(t testing.TB, tool string) string {
 	t.Helper()
