@@ -16,7 +16,8 @@
 //	uinput            extra  a kernel module (.ko) in extras/
 //	fuse3             core   files with SELinux labels in PAX records
 //
-// A release is built once for what it is made of (packages, our sources, compilers), below Options.Cache.
+// A release is built once for what it is made of (packages, our sources, compilers), below Options.Cache, and removed when
+// another is built a week after its last use.
 //
 // The kernel argument standin.poweroff ends the machine after the report (package report); standin.mount=TYPE:DEVICE mounts a
 // block device, as in "squashfs:/dev/vda", and lists every file instead; with ":rw" added it writes a file before.
@@ -34,6 +35,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -107,7 +109,8 @@ func prepare(ctx context.Context, o Options) (string, error) {
 	}
 	dir := filepath.Join(base, o.Version+"-"+p.key(o.Version)[:16])
 	if isBuilt(dir) {
-		return dir, nil
+		now := time.Now()
+		return dir, os.Chtimes(dir, now, now) // for tidy
 	}
 	lock := flock.New(filepath.Join(base, "lock"))
 	if _, err := lock.TryLockContext(ctx, 200*time.Millisecond); err != nil {
@@ -116,6 +119,9 @@ func prepare(ctx context.Context, o Options) (string, error) {
 	defer lock.Unlock()
 	if isBuilt(dir) {
 		return dir, nil
+	}
+	if err := tidy(base, time.Now().Add(-keep)); err != nil {
+		return "", err
 	}
 	o.log("making the stand-in of Talos %s", o.Version)
 	tmp, err := os.MkdirTemp(base, "making-")
@@ -127,6 +133,30 @@ func prepare(ctx context.Context, o Options) (string, error) {
 		return "", err
 	}
 	return dir, os.Rename(tmp, dir)
+}
+
+// keep is how long a release stays that nobody opens.
+const keep = 7 * 24 * time.Hour
+
+// tidy removes what was last used before a time, and what a killed process left. The lock is held.
+func tidy(base string, before time.Time) error {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		st, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if !e.IsDir() || !st.ModTime().Before(before) && !strings.HasPrefix(e.Name(), "making-") {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(base, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func isBuilt(dir string) bool {
