@@ -291,13 +291,23 @@ func TestFlattenRefuses(t *testing.T) {
 // pattern is a stream of n bytes that costs no memory.
 func pattern(n int64) io.Reader { return io.LimitReader(&patternReader{}, n) }
 
-type patternReader struct{ n uint64 }
+type patternReader struct{ n int }
+
+// noise does not compress: it repeats beyond gzip's window only.
+var noise = func() []byte {
+	b, n := make([]byte, 64<<10), uint64(0)
+	for i := 0; i < len(b); i += 8 {
+		n = n*6364136223846793005 + 1442695040888963407
+		binary.LittleEndian.PutUint64(b[i:], n)
+	}
+	return b
+}()
 
 func (p *patternReader) Read(b []byte) (int, error) {
-	b = b[:len(b)&^7]
-	for i := 0; i < len(b); i += 8 {
-		p.n = p.n*6364136223846793005 + 1442695040888963407
-		binary.LittleEndian.PutUint64(b[i:], p.n)
+	for i := 0; i < len(b); {
+		k := copy(b[i:], noise[p.n:])
+		i += k
+		p.n = (p.n + k) % len(noise)
 	}
 	return len(b), nil
 }
