@@ -20,30 +20,33 @@ type printer struct {
 	terminal bool
 	width    int
 	color    bool
-	started  map[*store.Step]time.Time
-	stored   map[*store.Step]bool
+	started  map[store.Key]time.Time
+	stored   map[store.Key]bool
 }
 
 func newPrinter(o Options) *printer {
-	p := &printer{out: o.Stdout, err: o.Stderr, dir: o.Out, started: map[*store.Step]time.Time{}, stored: map[*store.Step]bool{}}
+	p := &printer{out: o.Stdout, err: o.Stderr, dir: o.Out, started: map[store.Key]time.Time{}, stored: map[store.Key]bool{}}
 	p.width, p.terminal = terminalWidth(o.Stderr)
 	_, plain := o.Env("NO_COLOR")
 	p.color = p.terminal && !plain
 	return p
 }
 
-func (p *printer) step(state store.State, st *store.Step, r store.Result) {
+func (p *printer) step(e store.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch state {
+	_, ran := p.started[e.Key]
+	switch e.State {
 	case store.Stored:
-		if _, ran := p.started[st]; !ran {
-			p.stored[st] = true
+		if !ran {
+			p.stored[e.Key] = true
 		}
-	case store.Started:
-		p.started[st] = time.Now()
+	case store.Running:
+		if !ran {
+			p.started[e.Key] = time.Now()
+		}
 	case store.Done:
-		fmt.Fprintf(p.err, "%-12s %s: %s in %.1f s\n", st.Name, st.Label, bytes(r.Size), time.Since(p.started[st]).Seconds())
+		fmt.Fprintf(p.err, "%-12s %s: %s in %.1f s\n", e.Step.Name, e.Step.Label, bytes(e.Bytes), time.Since(p.started[e.Key]).Seconds())
 	}
 }
 

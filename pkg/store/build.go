@@ -1,18 +1,12 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"sync"
+	"syscall"
 
-	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -20,32 +14,77 @@ import (
 
 // Resolve returns a step's digest and size, running it only if that is not known yet: its bytes may no longer be there.
 func (s *Store) Resolve(ctx context.Context, st *Step) (Result, error) {
-	c, err := s.do(ctx, st, false)
-	return c.result, err
+	o, err := s.do(ctx, st, false)
+	return o.result, err
 }
 
 // Build returns what a step makes, running it and its inputs as far as they are not stored.
 func (s *Store) Build(ctx context.Context, st *Step) (tree.Blob, error) {
-	c, err := s.do(ctx, st, true)
-	return c.blob, err
+	o, err := s.do(ctx, st, true)
+	return o.blob, err
 }
 
 // BuildAll builds steps side by side; the blobs are in the steps' order.
 func (s *Store) BuildAll(ctx context.Context, steps []*Step) ([]tree.Blob, error) {
+	all, err := s.doAll(ctx, steps, true)
 	blobs := make([]tree.Blob, len(steps))
-	g, ctx := errgroup.WithContext(ctx)
-	for i, st := range steps {
-		g.Go(func() (err error) {
-			blobs[i], err = s.Build(ctx, st)
-			return err
-		})
+	for i, o := range all {
+		blobs[i] = o.blob
 	}
-	return blobs, g.Wait()
+	return blobs, err
 }
 
+// outcome of a step; the blob is nil where only the result was wanted.
 type outcome struct {
 	result Result
 	blob   tree.Blob
+}
+
+func (s *Store) doAll(ctx context.Context, steps []*Step, needBlob bool) ([]outcome, error) {
+	all := make([]outcome, len(steps))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, st := range steps {
+		g.Go(func() (err error) {
+			all[i], err = s.do(ctx, st, needBlob)
+			return err
+		})
+	}
+	return all, g.Wait()
+}
+
+// errStale says that an input that had to be made again has other bytes than those that the key was computed with.
+var errStale = errors.New("an input has other bytes each time it is made: some step is not reproducible, which TALOSMITH_VERIFY=1 names")
+
+// staleTries bounds how often a key is computed again.
+const staleTries = 3
+
+func (s *Store) do(ctx context.Context, st *Step, needBlob bool) (o outcome, err error) {
+	for range staleTries {
+		inputs, err := s.doAll(ctx, st.Inputs, false)
+		if err != nil {
+			return outcome{}, err
+		}
+		digests := make([]Digest, len(inputs))
+		for i, in := range inputs {
+			digests[i] = in.result.Digest
+		}
+		key, err := st.key(digests)
+		if err != nil {
+			return outcome{}, err
+		}
+		if o, err = s.once(ctx, &job{Step: st, key: key, inputs: digests, needBlob: needBlob}); !errors.Is(err, errStale) {
+			return o, err
+		}
+	}
+	return outcome{}, fmt.Errorf("%s: %w", st, errStale)
+}
+
+// job is a step with all that its key depends on known.
+type job struct {
+	*Step
+	key      Key
+	inputs   []Digest
+	needBlob bool
 }
 
 // calls makes sure that a step runs once in this process, however many ask for it.
@@ -60,246 +99,130 @@ type call struct {
 	err error
 }
 
-func (s *Store) do(ctx context.Context, st *Step, needBlob bool) (outcome, error) {
-	if st.Given != "" {
-		if !needBlob {
-			return outcome{result: Result{Digest: st.Given}}, nil
-		}
-		b, err := st.Open(ctx)
-		if err != nil {
-			return outcome{}, err
-		}
-		return outcome{Result{st.Given, b.Size()}, b}, nil
+// begin returns the call of a key, and whether it is the caller's to make.
+func (c *calls) begin(k Key) (_ *call, mine bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if running, ok := c.running[k]; ok {
+		return running, false
 	}
-	digests := make([]Digest, len(st.Inputs))
-	g, gctx := errgroup.WithContext(ctx)
-	for i, in := range st.Inputs {
-		g.Go(func() error {
-			r, err := s.Resolve(gctx, in)
-			digests[i] = r.Digest
-			return err
-		})
+	if c.running == nil {
+		c.running = map[Key]*call{}
 	}
-	if err := g.Wait(); err != nil {
-		return outcome{}, err
-	}
-	key, err := st.key(digests)
-	if err != nil {
-		return outcome{}, err
-	}
-	return s.once(ctx, st, key, needBlob)
+	c.running[k] = &call{done: make(chan struct{})}
+	return c.running[k], true
 }
 
-// once returns the stored result of a key, or runs the step unless another goroutine does already.
-func (s *Store) once(ctx context.Context, st *Step, key Key, needBlob bool) (outcome, error) {
+func (c *calls) end(k Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.running[k].done)
+	delete(c.running, k)
+}
+
+// once returns what another goroutine makes of the same key at this moment, or makes it.
+func (s *Store) once(ctx context.Context, j *job) (outcome, error) {
 	for {
-		s.calls.mu.Lock()
-		c, busy := s.calls.running[key]
-		if busy {
-			s.calls.mu.Unlock()
-			select {
-			case <-c.done:
-			case <-ctx.Done():
-				return outcome{}, ctx.Err()
-			}
-			if c.err != nil && (errors.Is(c.err, context.Canceled) || errors.Is(c.err, context.DeadlineExceeded)) && ctx.Err() == nil {
-				continue // the other asker gave up, not this one
-			}
-			if c.err == nil && needBlob && c.blob == nil {
-				continue // it only wanted the digest
-			}
+		c, mine := s.calls.begin(j.key)
+		if mine {
+			c.outcome, c.err = s.obtain(ctx, j)
+			s.calls.end(j.key)
 			return c.outcome, c.err
 		}
-		c = &call{done: make(chan struct{})}
-		if s.calls.running == nil {
-			s.calls.running = map[Key]*call{}
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return outcome{}, ctx.Err()
 		}
-		s.calls.running[key] = c
-		s.calls.mu.Unlock()
-
-		c.outcome, c.err = s.obtain(ctx, st, key, needBlob)
-		s.calls.mu.Lock()
-		delete(s.calls.running, key)
-		s.calls.mu.Unlock()
-		close(c.done)
-		return c.outcome, c.err
+		gaveUp := errors.Is(c.err, context.Canceled) || errors.Is(c.err, context.DeadlineExceeded)
+		switch {
+		case gaveUp && ctx.Err() == nil: // the other one, not this
+		case c.err == nil && j.needBlob && c.blob == nil: // the other one wanted less
+		default:
+			return c.outcome, c.err
+		}
 	}
 }
 
-func (s *Store) obtain(ctx context.Context, st *Step, key Key, needBlob bool) (outcome, error) {
-	_, fresh := s.verified.Load(key)
-	again := s.o.Verify && !fresh
-	if o, ok := s.find(st, key, needBlob); ok && !again {
-		s.observe(Stored, st, o.result)
-		return o, nil
-	}
-	in := make([]tree.Blob, len(st.Inputs))
-	g, gctx := errgroup.WithContext(ctx)
-	for i, input := range st.Inputs {
-		g.Go(func() (err error) {
-			in[i], err = s.Build(gctx, input)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+// obtain finds, fetches or makes what a job is about.
+func (s *Store) obtain(ctx context.Context, j *job) (outcome, error) {
+	if err := ctx.Err(); err != nil {
 		return outcome{}, err
 	}
-	lock := flock.New(s.lockPath(key))
-	if ok, err := lock.TryLockContext(ctx, lockPoll); err != nil || !ok {
-		return outcome{}, fmt.Errorf("%s %s: wait for another process: %w", st.Name, st.Label, err)
-	}
-	defer lock.Unlock()
-	if o, ok := s.find(st, key, needBlob); ok && !again { // another process was faster
-		s.observe(Stored, st, o.result)
+	if o, ok := s.find(j); ok {
 		return o, nil
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return outcome{}, ctx.Err()
-	}
-	s.observe(Started, st, Result{})
-	o, err := s.run(ctx, st, key, in)
+	// Whoever holds the lock of a step waits for locks of steps below it only, so there is no circle.
+	unlock, err := s.lock(ctx, string(j.key), j.String())
 	if err != nil {
-		return outcome{}, fmt.Errorf("%s %s: %w", st.Name, st.Label, err)
+		return outcome{}, err
 	}
-	s.observe(Done, st, o.result)
-	return o, nil
+	o, err := s.obtainLocked(ctx, j)
+	return o, errors.Join(err, unlock())
 }
 
-func (s *Store) observe(state State, st *Step, r Result) {
+func (s *Store) obtainLocked(ctx context.Context, j *job) (outcome, error) {
+	if o, ok := s.find(j); ok { // another process was faster
+		return o, nil
+	}
+	if o, ok := s.fetch(ctx, j); ok {
+		return o, nil
+	}
+	inputs, err := s.doAll(ctx, j.Inputs, true)
+	if err != nil {
+		return outcome{}, err
+	}
+	in := make([]tree.Blob, len(inputs))
+	for i, o := range inputs {
+		if in[i] = o.blob; o.result.Digest != j.inputs[i] {
+			return outcome{}, errStale
+		}
+	}
+	cores, release, err := s.budget.acquire(ctx, j.Step)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer release()
+	o, err := s.run(context.WithValue(ctx, coresKey{}, cores), j, in)
+	switch {
+	case err == nil:
+		s.observe(j, Done, o.result.Size, 0)
+		return o, nil
+	case errors.Is(err, syscall.ENOSPC):
+		err = fmt.Errorf("%w: `mage cache -prune` makes room", err)
+	}
+	s.observe(j, Failed, 0, 0)
+	return outcome{}, fmt.Errorf("%s: %w", j, err)
+}
+
+func (s *Store) observe(j *job, state State, bytes, total int64) {
 	if s.o.Observe != nil {
-		s.o.Observe(state, st, r)
+		s.o.Observe(Event{state, j.key, j.Step, bytes, total})
 	}
 }
 
-func (s *Store) find(st *Step, key Key, needBlob bool) (outcome, bool) {
-	r, ok := s.readAction(key)
+// find returns what is in the directory. To verify, every step runs once.
+func (s *Store) find(j *job) (outcome, bool) {
+	if _, fresh := s.verified.Load(j.key); s.o.Verify && !fresh {
+		return outcome{}, false
+	}
+	r, ok := s.readAction(j.key)
 	if !ok {
 		return outcome{}, false
 	}
-	b, have := s.stored(st, r)
-	if needBlob && !have {
-		return outcome{}, false
+	o, ok := s.settle(j, r)
+	if ok {
+		s.markUsed(s.actionPath(j.key))
+		s.observe(j, Stored, r.Size, 0)
 	}
-	if s.o.Now != nil {
-		s.markUsed(s.actionPath(key))
-	}
+	return o, ok
+}
+
+// settle returns an outcome, if the blob is there or not needed.
+func (s *Store) settle(j *job, r Result) (outcome, bool) {
+	b, have := s.stored(j.Step, r)
 	if !have {
-		return outcome{result: r}, true
+		return outcome{result: r}, !j.needBlob
 	}
 	return outcome{r, b}, true
 }
-
-// run writes a step's output to tmp, and moves it to its place by its digest.
-func (s *Store) run(ctx context.Context, st *Step, key Key, in []tree.Blob) (outcome, error) {
-	tmp, err := os.CreateTemp(filepath.Join(s.o.Dir, "tmp"), string(key)+".")
-	if err != nil {
-		return outcome{}, err
-	}
-	result, err := write(ctx, tmp, st, in)
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return outcome{}, errors.Join(err, os.Remove(tmp.Name()))
-	}
-	if s.o.Verify {
-		if err := s.verify(st, key, tmp.Name(), result); err != nil {
-			return outcome{}, errors.Join(err, os.Remove(tmp.Name()))
-		}
-		s.verified.Store(key, true)
-	}
-	if _, have := s.stored(st, result); have {
-		err = os.Remove(tmp.Name())
-	} else {
-		err = moveTo(tmp.Name(), s.blobPath(st, result.Digest))
-	}
-	if err != nil {
-		return outcome{}, err
-	}
-	if err := s.writeAction(key, result); err != nil {
-		return outcome{}, err
-	}
-	b, ok := s.stored(st, result)
-	if !ok {
-		return outcome{}, fmt.Errorf("store %s: what was just written is gone", s.blobPath(st, result.Digest))
-	}
-	return outcome{result, b}, nil
-}
-
-func write(ctx context.Context, f *os.File, st *Step, in []tree.Blob) (Result, error) {
-	if err := st.Run(ctx, f, in); err != nil {
-		return Result{}, err
-	}
-	if err := ctx.Err(); err != nil {
-		return Result{}, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return Result{}, err
-	}
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
-		return Result{}, err
-	}
-	return Result{Digest(hex.EncodeToString(h.Sum(nil))), n}, f.Chmod(0o644)
-}
-
-// verify compares what a step made now with what it made before, if that is known.
-func (s *Store) verify(st *Step, key Key, name string, now Result) error {
-	old, ok := s.readAction(key)
-	if !ok {
-		return nil
-	}
-	before, have := s.stored(st, old)
-	if !have {
-		if old == now {
-			return nil
-		}
-		return fmt.Errorf("verify: made %s (%d bytes) before and %s (%d bytes) now from the same inputs", old.Digest, old.Size, now.Digest, now.Size)
-	}
-	after, err := tree.File(name)
-	if err != nil {
-		return err
-	}
-	at, same, err := firstDifference(before, after)
-	if err != nil || same {
-		return err
-	}
-	return fmt.Errorf("verify: the output of %d bytes differs from the stored %s of %d bytes, first at byte %d: the step is not reproducible, or the store is damaged",
-		now.Size, s.blobPath(st, old.Digest), old.Size, at)
-}
-
-// firstDifference returns where two blobs begin to differ.
-func firstDifference(a, b tree.Blob) (at int64, same bool, err error) {
-	ra, err := a.Open()
-	if err != nil {
-		return 0, false, err
-	}
-	defer ra.Close()
-	rb, err := b.Open()
-	if err != nil {
-		return 0, false, err
-	}
-	defer rb.Close()
-	bufA, bufB := make([]byte, 64<<10), make([]byte, 64<<10)
-	for {
-		n, errA := io.ReadFull(ra, bufA)
-		m, errB := io.ReadFull(rb, bufB)
-		if !bytes.Equal(bufA[:n], bufB[:m]) {
-			i := 0
-			for i < min(n, m) && bufA[i] == bufB[i] {
-				i++
-			}
-			return at + int64(i), false, nil
-		}
-		at += int64(n)
-		if ended(errA) || ended(errB) {
-			return at, true, nil
-		}
-		if err := errors.Join(errA, errB); err != nil {
-			return at, false, err
-		}
-	}
-}
-
-func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }

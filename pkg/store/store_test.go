@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/talosmith/talosmith/pkg/store"
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -113,24 +111,6 @@ func TestAnInputMadeAnewWithTheSameBytesCausesNoWork(t *testing.T) {
 	}
 }
 
-func TestGivenContentIsOpenedOnlyWhenNeeded(t *testing.T) {
-	dir := t.TempDir()
-	var ran atomic.Int64
-	opened := 0
-	given := &store.Step{Given: store.Digest(strings.Repeat("ab", 32)), Open: func(context.Context) (tree.Blob, error) {
-		opened++
-		return tree.String("given "), nil
-	}}
-	for range 3 {
-		if got := build(t, open(t, store.Options{Dir: dir}), say("x", &ran, given)); got != "given x" {
-			t.Errorf("got %q", got)
-		}
-	}
-	if opened != 1 || ran.Load() != 1 {
-		t.Errorf("opened %d times, ran %d times", opened, ran.Load())
-	}
-}
-
 func TestTransientContentGoesButStaysKnown(t *testing.T) {
 	dir := t.TempDir()
 	var big, small atomic.Int64
@@ -148,8 +128,8 @@ func TestTransientContentGoesButStaysKnown(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if left := files(t, filepath.Join(dir, "transient")); len(left) != 0 {
-			t.Errorf("left %q", left)
+		if _, err := os.Stat(filepath.Join(dir, "run")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("run/ is left: %v", err)
 		}
 	}
 	run("1")
@@ -232,8 +212,63 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 	}
 	verifying := open(t, store.Options{Dir: dir, Verify: true})
 	_, err = verifying.Build(t.Context(), say("text", &ran))
-	if err == nil || !strings.Contains(err.Error(), "first at byte 2:") {
+	if err == nil || !strings.Contains(err.Error(), "damaged, first at byte 2;") {
 		t.Errorf("a flipped byte in the store gave %v", err)
+	}
+	if got := build(t, verifying, say("text", &ran)); got != "text" {
+		t.Errorf("after the damage was found: %q", got)
+	}
+}
+
+// TestAnInputThatIsMadeAnewWithOtherBytes: the content of a transient input is gone, and comes out differently.
+func TestAnInputThatIsMadeAnewWithOtherBytes(t *testing.T) {
+	dir := t.TempDir()
+	var ran atomic.Int64
+	version := 1
+	in := &store.Step{Name: "fickle", Transient: true, Run: func(_ context.Context, out store.Output, _ []tree.Blob) error {
+		_, err := out.WriteAt(fmt.Append(nil, version), 0)
+		return err
+	}}
+	once := func(last string) string {
+		s, err := store.Open(store.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		return build(t, s, say(last, &ran, in))
+	}
+	if got := once("a"); got != "1a" {
+		t.Errorf("got %q", got)
+	}
+	version = 2
+	if got := once("b"); got != "2b" {
+		t.Errorf("got %q", got)
+	}
+	if got := once("a"); got != "2a" { // the result of "1" followed by "a" is not taken for it
+		t.Errorf("got %q", got)
+	}
+
+	fresh := 0
+	in.Run = func(_ context.Context, out store.Output, _ []tree.Blob) error {
+		fresh++
+		_, err := out.WriteAt(fmt.Appendf(nil, "fresh %d, ", fresh), 0)
+		return err
+	}
+	in.Name = "never the same"
+	s := open(t, store.Options{Dir: dir})
+	build(t, s, in)
+	for i := range 5 { // each time, somebody else drops what was made
+		last := say(fmt.Sprint(i), &ran, in)
+		quick := last.Run
+		last.Run = func(ctx context.Context, out store.Output, in []tree.Blob) error { return quick(ctx, out, in) }
+		for _, f := range files(t, filepath.Join(dir, "run/transient")) {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, want := build(t, s, last), fmt.Sprintf("fresh %d, %d", fresh, i); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 
@@ -248,10 +283,36 @@ func TestFailuresLeaveNothing(t *testing.T) {
 	if err == nil || err.Error() != "fail it: disk on fire" {
 		t.Errorf("error %v", err)
 	}
-	for _, kind := range []string{"actions", "blobs", "tmp"} {
+	for _, kind := range []string{"actions", "blobs", "run/tmp"} {
 		if left := files(t, filepath.Join(dir, kind)); len(left) != 0 {
 			t.Errorf("left %q", left)
 		}
+	}
+}
+
+func TestErrorsNameTheStep(t *testing.T) {
+	bad := &store.Step{Name: "pack", Params: make(chan int)}
+	if _, err := open(t, store.Options{Dir: t.TempDir()}).Build(t.Context(), bad); err == nil || !strings.HasPrefix(err.Error(), "pack: parameters: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestCancelStopsASteadyWriter: a step need not look at its context.
+func TestCancelStopsASteadyWriter(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	deaf := &store.Step{Name: "deaf", Run: func(_ context.Context, out store.Output, _ []tree.Blob) error {
+		for at := int64(0); ; at++ {
+			if _, err := out.WriteAt([]byte{1}, 0); err != nil {
+				return err
+			}
+			if at == 10 {
+				cancel()
+			}
+		}
+	}}
+	s := open(t, store.Options{Dir: t.TempDir()})
+	if _, err := s.Build(ctx, deaf); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -275,71 +336,4 @@ func TestCancelStopsWaitingAndRunning(t *testing.T) {
 	<-started
 	cancel()
 	all.Wait()
-}
-
-// TestKilledProcesses kills processes in the middle of their work, at random, and lets the last one finish.
-func TestKilledProcesses(t *testing.T) {
-	dir := t.TempDir()
-	run := func(kill time.Duration) error {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$", "-test.count=1")
-		cmd.Env = append(os.Environ(), "TALOSMITH_STORE_HELPER="+dir)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if kill > 0 {
-			time.AfterFunc(kill, func() { _ = cmd.Process.Kill() })
-		}
-		return cmd.Wait()
-	}
-	var all sync.WaitGroup
-	for i := range 6 {
-		all.Go(func() { _ = run(time.Duration(20+15*i) * time.Millisecond) })
-	}
-	all.Wait()
-	for range 2 {
-		all.Go(func() {
-			if err := run(0); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	var ran atomic.Int64
-	open(t, store.Options{Dir: dir}) // sweeps
-	if left := files(t, filepath.Join(dir, "tmp")); len(left) != 0 {
-		t.Errorf("left %q", left)
-	}
-	if got := build(t, open(t, store.Options{Dir: dir}), slowSteps(&ran)); got != slowWant || ran.Load() != 0 {
-		t.Errorf("got %q, ran %d steps again", got, ran.Load())
-	}
-}
-
-const slowWant = "0123456789"
-
-func slowSteps(ran *atomic.Int64) *store.Step {
-	var st *store.Step
-	for i := range len(slowWant) {
-		var in []*store.Step
-		if st != nil {
-			in = append(in, st)
-		}
-		st = say(slowWant[i:i+1], ran, in...)
-		quick := st.Run
-		st.Run = func(ctx context.Context, out store.Output, in []tree.Blob) error {
-			time.Sleep(5 * time.Millisecond)
-			return quick(ctx, out, in)
-		}
-	}
-	return st
-}
-
-func TestHelperProcess(t *testing.T) {
-	dir := os.Getenv("TALOSMITH_STORE_HELPER")
-	if dir == "" {
-		return // not called by TestKilledProcesses
-	}
-	var ran atomic.Int64
-	if got := build(t, open(t, store.Options{Dir: dir}), slowSteps(&ran)); got != slowWant {
-		t.Errorf("got %q", got)
-	}
 }
