@@ -84,6 +84,9 @@ func (d *decoder) labelExample(l *labelSpec) string {
 func (d *decoder) body(out *block, body *hclsyntax.Body) {
 	spec := out.spec
 	for _, a := range inOrder(body.Attributes) {
+		if d.full() {
+			return
+		}
 		row := spec.attribute(a.Name)
 		switch {
 		case row == nil:
@@ -108,6 +111,9 @@ func (d *decoder) body(out *block, body *hclsyntax.Body) {
 	}
 	seen := map[string]*block{}
 	for _, b := range body.Blocks {
+		if d.full() {
+			return
+		}
 		inner := spec.block(b.Type)
 		if inner == nil {
 			d.unknownBlock(spec, b)

@@ -70,11 +70,9 @@ func (d *decoder) images(blocks []*block, t *Talos) []*Image {
 		}
 	}
 	if len(images) == 0 && !slices.ContainsFunc(all, func(i *instance) bool { return !i.abstract() }) && !d.failed() {
-		at := hcl.Range{}
+		at := t.Range
 		if len(blocks) > 0 {
 			at = blocks[0].at
-		} else {
-			at = t.Range
 		}
 		d.add(at, "No image", "The profile has no image that could be built. Add one: image \"metal\" { output \"iso\" {} }")
 	}

@@ -172,6 +172,9 @@ func decode(p *Profile, bodies []*hclsyntax.Body, o Options, diags *diagnostics)
 	whole := &hclsyntax.Body{}
 	for _, body := range bodies {
 		for _, a := range inOrder(body.Attributes) {
+			if d.full() {
+				break
+			}
 			d.unknownAttribute(fileSpec, "", a)
 		}
 		whole.Blocks = append(whole.Blocks, body.Blocks...)
