@@ -4,6 +4,7 @@ import "strings"
 
 // Report collects the lines of one boot. Its Line method is what vm.Boot calls.
 type Report struct {
+	Console []string // every line, those of firmware, boot menu and kernel too
 	Lines   []Line
 	Ready   bool
 	Failure string // what followed Failed
@@ -11,6 +12,7 @@ type Report struct {
 
 // Line takes a line of the console and tells whether the report is complete.
 func (r *Report) Line(text string) (done bool) {
+	r.Console = append(r.Console, text)
 	if reason, ok := strings.CutPrefix(text, Failed); ok {
 		r.Failure = reason
 		return true

@@ -37,6 +37,9 @@ func TestReport(t *testing.T) {
 	if e, ok := r.Extension("crun"); !ok || e.Get("image") != "0.sqsh" || r.First("KERNEL", "text") != "x" {
 		t.Errorf("%+v", r)
 	}
+	if len(r.Console) != 3 || r.Console[0] != "BdsDxe: starting" {
+		t.Errorf("console %q", r.Console)
+	}
 	if !r.Line(Ready) || !r.Ready {
 		t.Error("not ready")
 	}
