@@ -88,9 +88,9 @@ func (s *Store) open() error {
 		return err
 	}
 	s.inUse = inUse(s.o.Dir)
-	err := s.clearIfAlone()
-	if err == nil {
-		err = s.inUse.RLock() // an exclusive lock becomes a shared one: should another process come between, it finds nothing to clear
+	err := errors.Join(s.clearIfAlone(), s.inUse.Unlock())
+	if err == nil { // should another process come between, it finds nothing to clear
+		err = s.inUse.RLock()
 	}
 	for _, sub := range []string{actionsDir, blobsDir, tmpDir, transientDir, locksDir} {
 		if err == nil {
@@ -105,7 +105,7 @@ func (s *Store) open() error {
 
 func inUse(dir string) *flock.Flock { return flock.New(filepath.Join(dir, "in-use")) }
 
-// clearIfAlone clears run/ unless another process has the store open.
+// clearIfAlone clears run/ unless another process has the store open. A shared lock that we hold is lost.
 func (s *Store) clearIfAlone() error {
 	alone, err := s.inUse.TryLock()
 	if alone && err == nil {
