@@ -1,0 +1,169 @@
+package inspect
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// Limits of what an artefact makes us do, far above what real ones need.
+const (
+	maxText     = 1 << 20  // bytes of a file that is read as text
+	maxUnpacked = 64 << 30 // bytes that a compressed file unpacks to
+	maxSpooled  = 16 << 30 // bytes of them that are not zero
+	maxHashed   = 64 << 30 // bytes in all
+)
+
+// spool is a temporary file: what is put there comes one after another. Zeros take no room.
+type spool struct {
+	f         *os.File
+	end, data int64
+}
+
+func (a *Artefact) newSpool() (*spool, error) {
+	f, err := a.temp()
+	return &spool{f: f}, err
+}
+
+// page is what holes are made of.
+const page = 64 << 10
+
+var zeroPage [page]byte
+
+// add copies a stream behind what is there, and to the hash if there is one.
+func (s *spool) add(ctx context.Context, r io.Reader, h hash.Hash) (content, error) {
+	start := s.end
+	buf := make([]byte, 16*page)
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		n, err := io.ReadFull(r, buf)
+		if h != nil {
+			h.Write(buf[:n])
+		}
+		if s.end+int64(n) > maxUnpacked {
+			return nil, fmt.Errorf("unpacks to more than %d bytes", int64(maxUnpacked))
+		}
+		for p := buf[:n]; len(p) > 0; {
+			part := p[:min(len(p), page)]
+			p = p[len(part):]
+			if !bytes.Equal(part, zeroPage[:len(part)]) {
+				if s.data += int64(len(part)); s.data > maxSpooled {
+					return nil, fmt.Errorf("unpacks to more than %d bytes besides zeros", int64(maxSpooled))
+				}
+				if _, err := s.f.WriteAt(part, s.end); err != nil {
+					return nil, err
+				}
+			}
+			s.end += int64(len(part))
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && n < len(buf) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := s.f.Truncate(s.end); err != nil {
+		return nil, err
+	}
+	return section(s.f, start, s.end-start), nil
+}
+
+// readerAt makes a blob readable from anywhere; one that is not is copied to a temporary file.
+func (a *Artefact) readerAt(ctx context.Context, b tree.Blob) (content, error) {
+	if c, ok := b.(content); ok {
+		return c, nil
+	}
+	s, err := a.newSpool()
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.Open()
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.add(ctx, r, nil)
+	return c, errors.Join(err, r.Close())
+}
+
+// readText reads a small file.
+func readText(b tree.Blob) (string, error) {
+	if b.Size() > maxText {
+		return "", fmt.Errorf("%d bytes, more than %d, are no text", b.Size(), maxText)
+	}
+	text, err := tree.ReadAll(b)
+	return string(text), err
+}
+
+// head returns up to n bytes from the start.
+func head(r io.ReaderAt, n int) ([]byte, error) {
+	b := make([]byte, n)
+	n, err := r.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:n], err
+}
+
+// digest is a blob's SHA-256 in hexadecimal digits.
+func (a *Artefact) digest(ctx context.Context, b tree.Blob) (string, error) {
+	r, err := b.Open()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, io.LimitReader(contextReader{ctx, r}, maxHashed-a.hashed+1), make([]byte, min(b.Size()+1, 1<<20)))
+	if a.hashed += n; err == nil && a.hashed > maxHashed {
+		err = fmt.Errorf("more than %d bytes of files", int64(maxHashed))
+	}
+	return hexSum(h), errors.Join(err, r.Close())
+}
+
+func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
+
+// file describes a blob.
+func (a *Artefact) file(ctx context.Context, path string, b tree.Blob) (Content, error) {
+	sum, err := a.digest(ctx, b)
+	return Content{Path: path, Size: b.Size(), SHA256: sum}, err
+}
+
+// contextReader ends with its context.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// printable makes text of others harmless for a terminal: control characters are escaped.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
+}
