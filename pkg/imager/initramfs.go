@@ -2,6 +2,7 @@ package imager
 
 import (
 	"context"
+	"slices"
 
 	"github.com/talosmith/talosmith/pkg/extension"
 	"github.com/talosmith/talosmith/pkg/initramfs"
@@ -65,12 +66,15 @@ func (t *target) initramfsRecipe(ctx context.Context) (recipe, error) {
 	}
 	s := t.initramfsSteps()
 	r = append(r, t.epoch.Unix(), string(yaml))
-	for _, steps := range [][]*store.Step{s.intel, s.amd, s.layers, s.firmware} {
-		digests, err := t.digestsOf(ctx, steps)
-		if err != nil {
-			return nil, err
-		}
-		r = append(r, digests)
+	groups := [][]*store.Step{s.intel, s.amd, s.layers, s.firmware}
+	digests, err := t.digestsOf(ctx, slices.Concat(groups...))
+	if err != nil {
+		return nil, err
+	}
+	for _, steps := range groups {
+		var group []store.Digest
+		group, digests = cut(digests, len(steps))
+		r = append(r, group)
 	}
 	return r, nil
 }
@@ -83,15 +87,13 @@ func (t *target) initramfs(ctx context.Context) (tree.Blob, error) {
 		return base, err
 	}
 	s := t.initramfsSteps()
-	var intel, amd, layers, firmware []tree.Blob
-	for _, part := range []struct {
-		steps []*store.Step
-		blobs *[]tree.Blob
-	}{{s.layers, &layers}, {s.intel, &intel}, {s.amd, &amd}, {s.firmware, &firmware}} {
-		if *part.blobs, err = t.o.Store.BuildAll(ctx, part.steps); err != nil {
-			return nil, err
-		}
+	blobs, err := t.o.Store.BuildAll(ctx, slices.Concat(s.layers, s.intel, s.amd, s.firmware))
+	if err != nil {
+		return nil, err
 	}
+	layers, blobs := cut(blobs, len(s.layers))
+	intel, blobs := cut(blobs, len(s.intel))
+	amd, firmware := cut(blobs, len(s.amd))
 	early, err := t.earlyMicrocode(intel, amd)
 	if err != nil {
 		return nil, err
@@ -115,6 +117,8 @@ func (t *target) initramfs(ctx context.Context) (tree.Blob, error) {
 	segments = append(segments, list)
 	return initramfs.Join(append(segments, firmware...)...)
 }
+
+func cut[T any](all []T, at int) (first, rest []T) { return all[:at], all[at:] }
 
 func (t *target) earlyMicrocode(intel, amd []tree.Blob) (tree.Blob, error) {
 	var nodes []tree.Node

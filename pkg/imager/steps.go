@@ -343,8 +343,8 @@ var moduleSearch = []string{"extras", "built-in"}
 // modulesDepStep makes the layer with the indexes of all modules: those of the base and of the extensions that have some.
 func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, o squashfs.Options) *store.Step {
 	return &store.Step{
-		Name: "index", Label: "modules.dep", Params: []any{kmod.Version, squashfs.Version, f.Modules(), squashfsParams(o)}, Inputs: append([]*store.Step{base}, extensions...),
-		Run: func(_ context.Context, out store.Output, in []tree.Blob) error {
+		Name: "index", Label: "modules.dep", Params: []any{kmod.Version, squashfs.Version, f.Modules(), squashfsParams(o)}, Inputs: append([]*store.Step{base}, extensions...), Memory: squashfsMemory,
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
 			var all []moduleScan
 			files := map[string]tree.Node{}
 			for _, b := range in {
@@ -376,6 +376,7 @@ func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, o
 					return err
 				}
 			}
+			o.Workers = store.Cores(ctx)
 			return writeModulesDep(out, all, files, f, o)
 		},
 	}
@@ -444,11 +445,11 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 	var s extensionSteps
 	s.Pack = packStep(src, e, base, epoch)
 	// part is a step that makes something of the extension's parts.
-	part := func(name string, params any, run func(store.Output, *extension.Extension, extension.Parts) error) *store.Step {
+	part := func(name string, params any, run func(context.Context, store.Output, *extension.Extension, extension.Parts) error) *store.Step {
 		return &store.Step{
 			Name: name, Label: e.Name, Inputs: []*store.Step{s.Pack},
 			Params: []any{extension.Version, source.Version, f.LibDir, newestTime(epoch).Unix(), params},
-			Run: func(_ context.Context, out store.Output, in []tree.Blob) error {
+			Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
 				return withPack(in[0], func(t *tree.Tree) error {
 					ext, err := extension.Load(t)
 					if err != nil {
@@ -458,12 +459,12 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 					if err != nil {
 						return err
 					}
-					return run(out, ext, parts)
+					return run(ctx, out, ext, parts)
 				})
 			},
 		}
 	}
-	s.Info = part("check", f.Version.String(), func(out store.Output, ext *extension.Extension, parts extension.Parts) error {
+	s.Info = part("check", f.Version.String(), func(_ context.Context, out store.Output, ext *extension.Extension, parts extension.Parts) error {
 		return writeJSON(out, extensionInfo{
 			Manifest: ext.Manifest, Findings: ext.Check(f),
 			Intel: len(parts.IntelUcode) > 0, AMD: len(parts.AMDUcode) > 0, Firmware: parts.Firmware != nil, Modules: len(parts.Modules) > 0,
@@ -471,21 +472,23 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		})
 	})
 	opts := squashfsOptions(f)
-	s.Squashfs = part("squashfs", squashfsParams(opts), func(out store.Output, _ *extension.Extension, parts extension.Parts) error {
+	s.Squashfs = part("squashfs", squashfsParams(opts), func(ctx context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
 		opts := opts
+		opts.Workers = store.Cores(ctx)
 		opts.ModTime = newest(parts.Squashfs)
 		_, err := squashfs.Write(out, parts.Squashfs, opts)
 		return err
 	})
-	concat := func(blobs func(extension.Parts) []tree.Blob) func(store.Output, *extension.Extension, extension.Parts) error {
-		return func(out store.Output, _ *extension.Extension, parts extension.Parts) error {
+	s.Squashfs.Cores, s.Squashfs.Memory = squashfsWorkers, squashfsMemory
+	concat := func(blobs func(extension.Parts) []tree.Blob) func(context.Context, store.Output, *extension.Extension, extension.Parts) error {
+		return func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
 			_, err := tree.CopyAt(out, 0, tree.Concat(blobs(parts)...))
 			return err
 		}
 	}
 	s.Intel = part("microcode", "intel", concat(func(p extension.Parts) []tree.Blob { return p.IntelUcode }))
 	s.AMD = part("microcode", "amd", concat(func(p extension.Parts) []tree.Blob { return p.AMDUcode }))
-	s.Firmware = part("firmware", []any{initramfs.Version, f.Compression, firmwareLevel}, func(out store.Output, _ *extension.Extension, parts extension.Parts) error {
+	s.Firmware = part("firmware", []any{initramfs.Version, f.Compression, firmwareLevel}, func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
 		if parts.Firmware == nil {
 			return nil
 		}
@@ -496,6 +499,7 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		_, err = initramfs.CompressZstd(out, archive, firmwareLevel)
 		return err
 	})
+	s.Firmware.Memory = firmwareMemory
 	s.Modules = extensionModulesStep(s, f)
 	return s
 }
@@ -543,6 +547,13 @@ func packStep(src *source.Sources, e Extension, base *store.Step, epoch *time.Ti
 
 // firmwareLevel of zstd for firmware, which is compressed once for ever.
 const firmwareLevel = zstd.SpeedBestCompression
+
+// What compressing takes: memory of an encoder at the level in use, in bytes.
+const (
+	squashfsWorkers = 8
+	squashfsMemory  = 40 << 20
+	firmwareMemory  = 64 << 20
+)
 
 func squashfsOptions(f talos.Facts) squashfs.Options {
 	return squashfs.Options{Compression: squashfs.Compression(f.Compression)}
