@@ -15,8 +15,9 @@ import (
 type rule struct {
 	// doc completes "Must be …" in the reference page.
 	doc string
-	// pattern is what the JSON Schema can check of it.
+	// pattern and max, the longest length in bytes (0: not limited), are what the JSON Schema can check of it.
 	pattern string
+	max     int
 	// check says what is wrong with s and what to do, in whole sentences; "" if s is fine.
 	check func(s string) string
 }
@@ -24,7 +25,7 @@ type rule struct {
 // matching is a rule that a pattern says in full; max is the longest length in bytes.
 func matching(pattern string, max int, doc string) rule {
 	re := regexp.MustCompile(pattern)
-	return rule{doc: doc, pattern: pattern, check: func(s string) string {
+	return rule{doc: fmt.Sprintf("%s; at most %d bytes", doc, max), pattern: pattern, max: max, check: func(s string) string {
 		switch {
 		case len(s) > max:
 			return fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), max)

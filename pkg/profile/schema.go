@@ -115,6 +115,9 @@ func constrained(s object, a *attribute) object {
 		s["enum"] = a.values()
 	} else if a.rule.pattern != "" {
 		s["pattern"] = a.rule.pattern
+		if a.rule.max > 0 {
+			s["maxLength"] = a.rule.max
+		}
 	}
 	return s
 }

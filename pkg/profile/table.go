@@ -263,7 +263,7 @@ var outputSpec = &blockSpec{
 		"image has at least one, its own or inherited; several of a kind are fine as long as their files have different names.",
 	attributes: []attribute{
 		{name: "size", kind: size, only: []string{"disk"}, defaultDoc: "that of the platform and the Talos version",
-			doc: "Size of the disk, exactly."},
+			doc: "Size of the disk, exactly: a multiple of 512 bytes from 64MiB to 16TiB. Units are powers of two; `8GB` is refused, since tools differ about it."},
 		{name: "compression", kind: text, only: []string{"disk"}, byDefault: "none", values: oneOf("none"), doc: "How the file is compressed."},
 		{name: "bootloader", kind: text, only: []string{"iso", "disk"}, values: oneOf("sd-boot", "dual-boot"),
 			defaultDoc: "`dual-boot` for amd64, `sd-boot` for arm64",
