@@ -36,7 +36,7 @@ type Machine struct {
 	Data []string // further virtio disks, never booted from: vda, vdb, … where Disk is empty
 
 	MemoryMiB int           // default 2048
-	Timeout   time.Duration // of Boot, from QEMU's start; default 5 minutes
+	Timeout   time.Duration // of Boot, from QEMU's start; default 10 minutes
 }
 
 // ErrMissing is wrapped where QEMU or its firmware is not installed.
@@ -55,7 +55,7 @@ func Boot(ctx context.Context, m Machine, line func(string) (stop bool)) error {
 		return err
 	}
 	defer release()
-	timeout := cmp.Or(m.Timeout, 5*time.Minute)
+	timeout := cmp.Or(m.Timeout, 10*time.Minute)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("nothing that was waited for within %v", timeout))
 	defer cancel()
 
@@ -71,12 +71,18 @@ func Boot(ctx context.Context, m Machine, line func(string) (stop bool)) error {
 		return fmt.Errorf("boot %s: %w", m.what(), err)
 	}
 	var c console
-	stopped := c.read(stdout, line)
+	nothing := false // the firmware gave up: no use in waiting
+	stopped := c.read(stdout, func(text string) bool {
+		nothing = strings.Contains(text, "UEFI Interactive Shell")
+		return nothing || line(text)
+	})
 	if stopped {
 		cmd.Process.Kill() // an error would be that it has ended
 	}
 	waitErr := cmd.Wait()
 	switch {
+	case nothing:
+		err = errors.New("the firmware finds nothing to boot on it")
 	case stopped:
 		return nil
 	case ctx.Err() != nil:

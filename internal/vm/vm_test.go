@@ -102,14 +102,14 @@ func TestBootTimeout(t *testing.T) {
 	}
 }
 
-// TestBootUEFI starts OVMF, with nothing to boot.
+// TestBootUEFI starts OVMF with an empty disk.
 func TestBootUEFI(t *testing.T) {
 	t.Parallel()
-	err := vm.Boot(t.Context(), vm.Machine{Disk: image(t, make([]byte, 1<<20))}, func(line string) bool { return strings.Contains(line, "UEFI") })
+	err := vm.Boot(t.Context(), vm.Machine{Disk: image(t, make([]byte, 1<<20))}, func(string) bool { return false })
 	if errors.Is(err, vm.ErrMissing) {
 		tooltest.Missing(t, "OVMF", "ovmf")
 	}
-	if err != nil {
+	if err == nil || !strings.Contains(err.Error(), "the firmware finds nothing to boot on it; its console ended with") {
 		t.Error(err)
 	}
 }
