@@ -17,7 +17,7 @@ type content struct {
 	start          uint64   // of the first block
 	blocks         []uint32 // size on disk of each block, 0 for a hole
 	sparse         uint64   // bytes in holes
-	fragment       uint32   // none32: the end is a block, too
+	fragment       uint32   // block that has the whole file, or none32
 	fragmentOffset uint32
 }
 
@@ -114,11 +114,11 @@ func (d *dataWriter) storeBlock(b *block) error {
 		return fmt.Errorf("compress: %w", b.err)
 	}
 	p, size := b.out, uint32(len(b.out))
-	if len(b.out) >= len(b.raw) {
+	switch {
+	case len(b.raw) == 0: // a hole
+		p, size = nil, 0
+	case len(b.out) >= len(b.raw):
 		p, size = b.raw, uint32(len(b.raw))|storedBlock
-	}
-	if len(b.raw) == 0 {
-		size = 0
 	}
 	at := uint64(d.pos)
 	if b.file == nil {
@@ -129,7 +129,7 @@ func (d *dataWriter) storeBlock(b *block) error {
 		}
 		b.file.blocks = append(b.file.blocks, size)
 	}
-	if len(b.raw) == 0 {
+	if len(p) == 0 {
 		return nil
 	}
 	_, err := d.w.WriteAt(p, d.pos)
@@ -194,7 +194,7 @@ func (d *dataWriter) read(blob tree.Blob) (*content, error) {
 		case d.failed.Load():
 			d.free <- b
 			err = errStopped
-		case n < d.o.BlockSize && blob.Size() == int64(n): // the end of a larger file gains nothing in company
+		case n < d.o.BlockSize && blob.Size() == int64(n): // the end of a larger file gains nothing (0.2 %) in company
 			d.addFragment(c, b)
 		case isZero(b.raw):
 			c.sparse += uint64(n)
@@ -221,7 +221,7 @@ func (d *dataWriter) take(c *content) *block {
 	return b
 }
 
-// addFragment adds the end of a file, which b holds, to the open fragment block, or makes b the open one.
+// addFragment adds a file smaller than a block, which b holds, to the open fragment block, or makes b the open one.
 func (d *dataWriter) addFragment(c *content, b *block) {
 	if d.open != nil && len(d.open.raw)+len(b.raw) > d.o.BlockSize {
 		d.flush()

@@ -12,10 +12,10 @@
 //	         xattr table        metadata blocks of pairs, metadata blocks of ids, 16 bytes, then where each block of ids starts
 //	         zeros up to a multiple of 4096
 //
-// A data block holds up to a block size of one file. A fragment block holds the ends of many files. A metadata block is a u16
-// with its size on disk (bit 15: stored uncompressed), then up to 8192 bytes of a table that runs on from block to block. What
-// is in a table is named by a reference: where its metadata block starts, counted from the table's start, times 65536, plus the
-// offset in the uncompressed block.
+// A data block holds up to a block size of one file. A fragment block holds many files that are smaller than a block; other
+// writers put the ends of larger ones there, too. A metadata block is a u16 with its size on disk (bit 15: stored uncompressed),
+// then up to 8192 bytes of a table that runs on from block to block. What is in a table is named by a reference: where its
+// metadata block starts, counted from the table's start, times 65536, plus the offset in the uncompressed block.
 //
 // The format is described in https://docs.kernel.org/filesystems/squashfs.html and, byte for byte, in
 // https://dr-emann.github.io/squashfs/squashfs.html.

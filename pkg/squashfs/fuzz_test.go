@@ -38,7 +38,8 @@ func TestGolden(t *testing.T) {
 			if err := os.RemoveAll(name); err != nil {
 				t.Fatal(err)
 			}
-			pipe(t, toTar(t, goldenTree(t)), "mksquashfs", "-", name, "-tar", "-comp", string(c), "-b", "4096", "-nopad", "-mkfs-time", "7", "-root-time", "7", "-quiet", "-no-progress")
+			pipe(t, toTar(t, goldenTree(t)), "mksquashfs", "-", name, "-tar", "-comp", string(c), "-b", "4096", "-nopad",
+				"-mkfs-time", "7", "-root-time", "7", "-quiet", "-no-progress")
 		}
 	}
 	names, err := filepath.Glob(goldens)
@@ -101,7 +102,10 @@ func cook(recipe []byte) (nodes []tree.Node) {
 	first := tree.Node{}
 	for i := 0; i+4 <= len(recipe) && i < 4*200; i += 4 {
 		what, where, long, of := recipe[i], recipe[i+1], int(recipe[i+2]), recipe[i+3]
-		n := tree.Node{Path: fmt.Sprintf("%d/%d-%d", where%7, where, i), Mode: fs.FileMode(where), UID: uint32(where), GID: uint32(what), ModTime: time.Unix(int64(of), 0)}
+		n := tree.Node{
+			Path: fmt.Sprintf("%d/%d-%d", where%7, where, i), Mode: fs.FileMode(where),
+			UID: uint32(where), GID: uint32(what), ModTime: time.Unix(int64(of), 0),
+		}
 		if what >= 0x80 {
 			n.Xattrs = map[string][]byte{"user.x": recipe[i : i+4], "security.selinux": {of}}
 		}

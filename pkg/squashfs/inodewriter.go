@@ -79,14 +79,28 @@ func (w *imageWriter) writeDir(dir string) (listing, error) {
 		entries = append(entries, entry{n.Name(), w.refs[p], w.numbers[p], typeOf(n.Mode)})
 	}
 	l, err := writeListing(&w.dirs, entries)
-	if err == nil && (l.size > maxListing || refBlock(l.start) > math.MaxUint32 || len(w.inodes.out) > math.MaxUint32) {
-		err = fmt.Errorf("%s: the tables of names and inodes would be larger than 4 GiB", dir)
+	if err == nil {
+		err = checkTables(dir, l.size, int64(len(w.dirs.out)), int64(len(w.inodes.out)))
 	}
 	return l, err
 }
 
-// maxListing is the size of a directory's entries in bytes that an extended inode can say.
-const maxListing = math.MaxUint32 - 3
+// checkTables refuses what does not fit into 32 bits.
+func checkTables(dir string, listing, dirs, inodes int64) error {
+	for _, c := range []struct {
+		name        string
+		size, limit int64
+	}{
+		{"listing", listing, math.MaxUint32 - 3}, // an inode has it plus 3
+		{"directory table", dirs, math.MaxUint32},
+		{"inode table", inodes, math.MaxUint32},
+	} {
+		if c.size > c.limit {
+			return fmt.Errorf("directory %s: the %s has %d bytes, squashfs takes %d", dir, c.name, c.size, c.limit)
+		}
+	}
+	return nil
+}
 
 func (w *imageWriter) id(id uint32) uint16 {
 	i, ok := w.ids[id]

@@ -105,6 +105,23 @@ func TestRefusesOwners(t *testing.T) {
 	wantError(t, owners(65536), Options{Level: 1}, "65536 different", "65535")
 }
 
+func TestRefusesTables(t *testing.T) {
+	t.Parallel()
+	const limit = 1<<32 - 1
+	if err := checkTables("d", limit-3, limit, limit); err != nil {
+		t.Error(err)
+	}
+	for says, err := range map[string]error{
+		"listing has 4294967293 bytes, squashfs takes 4294967292":         checkTables("d", limit-2, 0, 0),
+		"directory table has 4294967296 bytes, squashfs takes 4294967295": checkTables("d", 0, limit+1, 0),
+		"inode table has 4294967296 bytes, squashfs takes 4294967295":     checkTables("d", 0, 0, limit+1),
+	} {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v does not say %q", err, says)
+		}
+	}
+}
+
 func TestRefusesOptions(t *testing.T) {
 	t.Parallel()
 	for says, o := range map[string]Options{

@@ -123,7 +123,8 @@ func parseList(t *testing.T, text string) (lines []string) {
 // lsMode is a mode as ls prints it.
 func lsMode(m fs.FileMode) string {
 	types := map[fs.FileMode]string{
-		0: "-", fs.ModeDir: "d", fs.ModeSymlink: "l", fs.ModeDevice: "b", fs.ModeDevice | fs.ModeCharDevice: "c", fs.ModeNamedPipe: "p", fs.ModeSocket: "s",
+		0: "-", fs.ModeDir: "d", fs.ModeSymlink: "l", fs.ModeDevice: "b", fs.ModeDevice | fs.ModeCharDevice: "c",
+		fs.ModeNamedPipe: "p", fs.ModeSocket: "s",
 	}
 	p := []byte(m.Perm().String())
 	p[0] = types[m.Type()][0]
@@ -359,7 +360,8 @@ func sameButRoot(t *testing.T, got, want *tree.Tree) {
 func TestMksquashfsAllRoot(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "image")
-	pipe(t, toTar(t, sampleWithoutSockets(t)), "mksquashfs", "-", name, "-tar", "-comp", "zstd", "-no-progress", "-quiet", "-all-root", "-no-xattrs")
+	pipe(t, toTar(t, sampleWithoutSockets(t)), "mksquashfs", "-", name, "-tar", "-comp", "zstd", "-no-progress", "-quiet",
+		"-all-root", "-no-xattrs")
 	for n := range mustRead(t, readFile(t, name)).All() {
 		if len(n.Xattrs) > 0 || n.UID != 0 || n.GID != 0 {
 			t.Errorf("%s: owner %d:%d, attributes %v", n.Path, n.UID, n.GID, n.Xattrs)

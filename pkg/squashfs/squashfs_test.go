@@ -89,7 +89,8 @@ func sampleNodes() []tree.Node {
 	at := func(s int64) time.Time { return time.Unix(s, 0) }
 	label := map[string][]byte{"security.selinux": []byte("system_u:object_r:bin_t:s0")}
 	many := map[string][]byte{
-		"user.a": []byte("1"), "user.long": noise(3000), "trusted.overlay.opaque": []byte("y"), "security.capability": slices.Concat([]byte{1, 0, 0, 2, 0, 4}, make([]byte, 14)), "user.empty": {},
+		"user.a": []byte("1"), "user.long": noise(3000), "user.empty": {}, "trusted.overlay.opaque": []byte("y"),
+		"security.capability": slices.Concat([]byte{1, 0, 0, 2, 0, 4}, make([]byte, 14)),
 	}
 	middle := slices.Concat(text(2*testBlock), make([]byte, 2*testBlock), text(testBlock+1))
 	nodes := []tree.Node{
@@ -107,10 +108,12 @@ func sampleNodes() []tree.Node {
 		{Path: "empty-x", Mode: fs.ModeDir | 0o755, Xattrs: many},
 		{Path: "tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777, ModTime: at(1<<32 - 1)},
 
-		regular("size/0", nil), regular("size/1", []byte("x")), regular("size/block-1", text(testBlock-1)), regular("size/block", text(testBlock)),
+		regular("size/0", nil), regular("size/1", []byte("x")),
+		regular("size/block-1", text(testBlock-1)), regular("size/block", text(testBlock)),
 		regular("size/block+1", text(testBlock+1)), regular("size/noise", noise(3*testBlock)), regular("size/noise+", noise(3*testBlock+100)),
 		regular("size/text", text(100_000)),
-		regular("hole/all", make([]byte, 4*testBlock)), regular("hole/all+1", make([]byte, 4*testBlock+1)), regular("hole/small", make([]byte, 10)),
+		regular("hole/all", make([]byte, 4*testBlock)), regular("hole/all+1", make([]byte, 4*testBlock+1)),
+		regular("hole/small", make([]byte, 10)),
 		regular("hole/middle", middle), regular("hole/start", slices.Concat(make([]byte, 3*testBlock), text(testBlock))),
 		regular("hole/end", slices.Concat(text(testBlock), make([]byte, 3*testBlock))),
 		{Path: "hole/x", Mode: 0o600, Content: tree.Bytes(middle), Xattrs: many},
