@@ -17,12 +17,12 @@ import (
 
 // boot is something that starts a kernel. The first one is what the report's summary tells of.
 type boot struct {
-	kernel, initrd tree.Blob
-	initrdSum      string
-	cmdline        string
-	release        string // of the kernel
-	talos          string // version
-	arch           string
+	kernel, initrd       tree.Blob
+	kernelSum, initrdSum string // SHA-256, if known
+	cmdline              string
+	release              string // of the kernel
+	talos                string // version
+	arch                 string
 }
 
 // openPE opens what firmware starts: a UKI, a kernel, a boot loader.
@@ -153,12 +153,7 @@ func (a *Artefact) addUKIBoot(f *uki.File, profiles []uki.BootProfile, u UKI) er
 	}
 	b.kernel, _ = f.Find(uki.Linux)
 	b.initrd, _ = f.Find(uki.Initrd)
-	for _, s := range u.Sections {
-		if s.Name == uki.Initrd {
-			b.initrdSum = s.SHA256
-			break
-		}
-	}
+	b.kernelSum, b.initrdSum = u.sum(uki.Linux), u.sum(uki.Initrd)
 	for i := range profiles {
 		p := &profiles[i]
 		a.Report.Entries = append(a.Report.Entries, Entry{
@@ -183,6 +178,16 @@ func (a *Artefact) addUKIBoot(f *uki.File, profiles []uki.BootProfile, u UKI) er
 	}
 	a.addBoot(b)
 	return nil
+}
+
+// sum is the hash of a base section.
+func (u UKI) sum(name string) string {
+	for _, s := range u.Sections {
+		if s.Name == name && s.Profile == "" {
+			return s.SHA256
+		}
+	}
+	return ""
 }
 
 // osReleaseVersion is VERSION_ID of an os-release file: os-release(5).

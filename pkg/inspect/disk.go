@@ -3,6 +3,7 @@ package inspect
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"strings"
@@ -29,8 +30,8 @@ func (a *Artefact) openDisk(ctx context.Context, c content) error {
 	if err != nil {
 		return err
 	}
-	if grubInMBR(mbr) {
-		a.addLoaderEntry(Loader{Name: string(talos.GRUB), Firmware: "bios", Content: Content{Path: "MBR", Size: 440}}, nil)
+	if code := mbr[:bootCode]; !bytes.Equal(code, zeroPage[:bootCode]) {
+		a.Report.Disk.BootCode = fmt.Sprintf("%x", sha256.Sum256(code))
 	}
 	for i, p := range table.Partitions {
 		if p.Type.IsZero() {
@@ -40,7 +41,28 @@ func (a *Artefact) openDisk(ctx context.Context, c content) error {
 		if err := a.addPartition(ctx, c, part); err != nil {
 			return err
 		}
+		if p.Type == gpt.TypeBIOSBoot && grubInMBR(mbr) {
+			if err := a.addDiskGRUB(ctx, c, part); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// bootCode is the number of bytes before a disk's signature and partition table.
+const bootCode = 440
+
+// maxCore is the most that is read of a partition for GRUB's core image, in bytes.
+const maxCore = 16 << 20
+
+// addDiskGRUB adds GRUB for BIOS: its first sector is the disk's, all else a partition's.
+func (a *Artefact) addDiskGRUB(ctx context.Context, c content, p Partition) error {
+	core, err := a.file(ctx, volumeName(p), section(c, p.Offset, min(p.Size, maxCore)))
+	if err != nil {
+		return err
+	}
+	a.addLoaderEntry(Loader{Name: string(talos.GRUB), Firmware: "bios", Content: core}, nil)
 	return nil
 }
 

@@ -18,6 +18,8 @@ type File struct {
 	Size   int64  `json:"size"`
 	Link   string `json:"link,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
+
+	Xattrs map[string][]byte `json:"xattrs,omitempty"`
 }
 
 // Mode is a [fs.FileMode] that is text in JSON.
@@ -51,7 +53,7 @@ func (l *layer) entries() []File {
 	if l.files != nil {
 		list = make([]File, 0, l.files.Len())
 		for n := range l.files.All() {
-			list = append(list, File{Path: n.Path, Mode: Mode(n.Mode), UID: n.UID, GID: n.GID, Size: n.Size(), Link: n.Link})
+			list = append(list, File{Path: n.Path, Mode: Mode(n.Mode), UID: n.UID, GID: n.GID, Size: n.Size(), Link: n.Link, Xattrs: n.Xattrs})
 		}
 	}
 	var files []File

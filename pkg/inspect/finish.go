@@ -64,6 +64,14 @@ func rank(b boot) int {
 func (a *Artefact) finishBoot(ctx context.Context, b boot) error {
 	if b.kernel != nil {
 		a.addPart("vmlinuz", b.kernel)
+		if b.kernelSum == "" {
+			sum, err := a.digest(ctx, b.kernel)
+			if err != nil {
+				return err
+			}
+			b.kernelSum = sum
+		}
+		a.Report.KernelFile = &Content{Size: b.kernel.Size(), SHA256: b.kernelSum}
 	}
 	if b.cmdline != "" {
 		a.addPart("cmdline", tree.String(b.cmdline))

@@ -27,6 +27,9 @@ const (
 	maxPaths    = 64 << 20 // bytes of them
 )
 
+// membersLayer are the files of the initramfs itself.
+const membersLayer = "initramfs"
+
 // rootImage is Talos's root file system in the initramfs.
 const rootImage = "rootfs.sqsh"
 
@@ -46,6 +49,7 @@ type unpacked struct {
 	images    map[string]stored // squashfs
 	list      tree.Blob         // extensions.yaml
 	init      []byte            // the start of /init
+	damaged   int               // layers
 }
 
 // stored is content with its hash.
@@ -148,12 +152,14 @@ const (
 // finish makes the report of what was unpacked.
 func (u *unpacked) finish(ctx context.Context) error {
 	a := u.a
-	members := &layer{name: "initramfs"}
+	members := &layer{name: membersLayer}
 	for _, f := range u.files {
 		members.list = append(members.list, f)
 	}
 	slices.SortFunc(members.list, func(x, y File) int { return tree.Compare(x.Path, y.Path) })
-	a.layers = append(a.layers, members)
+	if err := a.addLayer(members); err != nil {
+		return err
+	}
 	firmware := Sum{}
 	for _, f := range members.list {
 		switch {
@@ -172,7 +178,10 @@ func (u *unpacked) finish(ctx context.Context) error {
 	if a.Report.Architecture == "" {
 		a.Report.Architecture = elfArch(u.init)
 	}
-	root := u.addRoot()
+	root, err := u.addRoot()
+	if err != nil {
+		return err
+	}
 	exts, err := u.addExtensions(ctx)
 	if err != nil {
 		return err
@@ -195,16 +204,16 @@ func elfArch(b []byte) string {
 }
 
 // addRoot looks into Talos's root file system.
-func (u *unpacked) addRoot() *layer {
+func (u *unpacked) addRoot() (*layer, error) {
 	image, ok := u.images[rootImage]
 	if !ok {
 		u.a.note("the initramfs has no %s", rootImage)
-		return nil
+		return nil, nil
 	}
 	u.a.addPart("layers/"+rootImage, image)
-	l, _ := u.addLayer("rootfs", image)
+	l, _, err := u.addLayer("rootfs", image)
 	if l == nil {
-		return nil
+		return nil, err
 	}
 	if n, ok := fileIn(l.files, "usr/lib/os-release", "etc/os-release"); ok {
 		text, err := readText(n.Content)
@@ -215,22 +224,27 @@ func (u *unpacked) addRoot() *layer {
 			u.a.Report.Talos = v
 		}
 	}
-	return l
+	return l, nil
 }
 
+// maxDamaged layers are tried: each may cost seconds before it is known to be damaged.
+const maxDamaged = 16
+
 // addLayer adds a squashfs image. It returns nil for one that is damaged.
-func (u *unpacked) addLayer(name string, image stored) (*layer, squashfs.Compression) {
+func (u *unpacked) addLayer(name string, image stored) (*layer, squashfs.Compression, error) {
 	r, err := squashfs.NewReader(image)
 	if err == nil {
 		var t *tree.Tree
 		if t, err = r.Tree(); err == nil {
 			l := &layer{name: name, files: t, sum: image.sum}
-			u.a.layers = append(u.a.layers, l)
-			return l, r.Compression()
+			return l, r.Compression(), u.a.addLayer(l)
 		}
 	}
 	u.a.problem("layer %s: %v", name, err)
-	return nil, ""
+	if u.damaged++; u.damaged > maxDamaged {
+		return nil, "", fmt.Errorf("more than %d damaged layers", maxDamaged)
+	}
+	return nil, "", nil
 }
 
 // imageName is what the name of a layer's file may be for it to be written out.
@@ -271,7 +285,10 @@ func (u *unpacked) addExtensions(ctx context.Context) ([]*layer, error) {
 			a.addPart("layers/"+name, image)
 		}
 		used[name] = true
-		l, compression := u.addLayer(x.Name, image)
+		l, compression, err := u.addLayer(x.Name, image)
+		if err != nil {
+			return nil, err
+		}
 		if l != nil {
 			x.Compression = string(compression)
 			x.Files, x.Unpacked = count(l.files)

@@ -42,24 +42,27 @@ type Options struct {
 type Artefact struct {
 	Report Report
 
+	name    string // as it was asked for
 	o       Options
 	closers []func() error
 	parts   []part
 	layers  []*layer
 	boots   []boot
-	hashed  int64 // bytes
+	names   map[string]int // of layers
+	nodes   int            // of all layers
+	hashed  int64          // bytes
 }
 
 // Open opens an artefact: a file, the folder of an OCI layout or of an extension, or a registry reference. A file may be an archive
 // of several images, and one of them named by ":TAG" or "@DIGEST" behind it. The caller closes it.
 func Open(ctx context.Context, ref string, o Options) (*Artefact, error) {
-	a := &Artefact{o: o, Report: newReport()}
+	a := &Artefact{name: printable(ref), o: o, names: map[string]int{}, Report: newReport()}
 	err := a.openRef(ctx, ref)
 	if err == nil {
 		err = a.finish(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("inspect %s: %w", printable(ref), err), a.Close())
+		return nil, errors.Join(fmt.Errorf("inspect %s: %w", a.name, err), a.Close())
 	}
 	return a, nil
 }

@@ -40,7 +40,7 @@ func (a *Artefact) openISO(ctx context.Context, c content) error {
 		return err
 	}
 	if v.BIOS {
-		a.addISOGRUB(c, r)
+		return a.addISOGRUB(ctx, c, r)
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (a *Artefact) elTorito(ctx context.Context, c content, r *iso9660.Reader) e
 }
 
 // addISOGRUB adds GRUB for BIOS: its image is the boot entry, its version stands beside its modules.
-func (a *Artefact) addISOGRUB(c content, r *iso9660.Reader) {
+func (a *Artefact) addISOGRUB(ctx context.Context, c content, r *iso9660.Reader) error {
 	l := Loader{Name: string(talos.GRUB), Firmware: "bios"}
 	for _, b := range r.Boot {
 		if b.Platform == iso9660.BIOS && strings.HasPrefix(b.Path, "boot/grub/") {
@@ -120,15 +120,18 @@ func (a *Artefact) addISOGRUB(c content, r *iso9660.Reader) {
 	mbr, err := head(c, 512)
 	if l.Path == "" && (err != nil || !grubInMBR(mbr)) {
 		a.note("the boot entry for BIOS is not GRUB's")
-		return
+		return nil
 	}
 	if n, ok := fileIn(r.Tree, "boot/grub/i386-pc/modinfo.sh"); ok {
 		l.Version = grubVersion(n)
 	}
 	if n, ok := fileIn(r.Tree, strings.TrimPrefix(l.Path, "iso:/")); ok {
-		l.Size = n.Content.Size()
+		if l.Content, err = a.file(ctx, l.Path, n.Content); err != nil {
+			return err
+		}
 	}
 	a.addLoaderEntry(l, nil)
+	return nil
 }
 
 // grubVersion reads modinfo.sh, which says: grub_version="2.12".

@@ -34,6 +34,7 @@ type Report struct {
 	Loaders       []Loader    `json:"loaders,omitempty"`       // what Bootloaders names, in full
 	Entries       []Entry     `json:"entries,omitempty"`       // everything that a boot menu offers
 	UKIs          []UKI       `json:"ukis,omitempty"`          //
+	KernelFile    *Content    `json:"kernel_file,omitempty"`   //
 	Initramfs     *Initramfs  `json:"initramfs,omitempty"`     //
 	Microcode     []Content   `json:"microcode,omitempty"`     // what the kernel loads first
 	Firmware      *Sum        `json:"firmware,omitempty"`      // what lies in the initramfs
@@ -79,6 +80,7 @@ type Disk struct {
 	GUID       string `json:"guid"`
 	Size       int64  `json:"size"` // bytes
 	SectorSize int    `json:"sector_size"`
+	BootCode   string `json:"boot_code,omitempty"` // SHA-256 of what a BIOS runs, before the table
 }
 
 // Loader is a boot loader.

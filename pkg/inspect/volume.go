@@ -19,6 +19,26 @@ type layer struct {
 	sum   string // of the image that it is read from, if that was hashed
 }
 
+// maxNodes is the limit of files of all layers together.
+const maxNodes = 4 << 20
+
+// addLayer keeps a layer by a name that no other has.
+func (a *Artefact) addLayer(l *layer) error {
+	for name := l.name; a.names[l.name] > 0; {
+		a.names[name]++
+		l.name = fmt.Sprintf("%s#%d", name, a.names[name])
+	}
+	a.names[l.name] = 1
+	a.layers = append(a.layers, l)
+	if l.files != nil {
+		a.nodes += l.files.Len()
+	}
+	if a.nodes += len(l.list); a.nodes > maxNodes {
+		return fmt.Errorf("more than %d files", maxNodes)
+	}
+	return nil
+}
+
 // volume is a tree that firmware or a boot loader reads. FAT knows no case, so names are compared without.
 type volume struct {
 	name  string
@@ -45,7 +65,9 @@ func (v *volume) where(p string) string { return v.name + ":/" + p }
 
 // addVolume looks for everything that boots. What is damaged becomes a problem, the rest is told all the same.
 func (a *Artefact) addVolume(ctx context.Context, name string, t *tree.Tree) error {
-	a.layers = append(a.layers, &layer{name: name, files: t})
+	if err := a.addLayer(&layer{name: name, files: t}); err != nil {
+		return err
+	}
 	v := newVolume(name, t)
 	for n := range t.All() {
 		if err := context.Cause(ctx); err != nil {
