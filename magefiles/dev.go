@@ -28,7 +28,7 @@ func Demo(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "This is a demo: its Talos is a stand-in made of Debian's kernel, systemd-boot and firmware, which boots and lists its extensions.")
-	release, err := sandbox.Open(ctx, sandbox.Options{Cache: cache, Version: version, Log: func(m string) { fmt.Fprintln(os.Stderr, m) }})
+	release, err := sandbox.Open(ctx, sandbox.Options{Cache: cache, Version: version, Mirror: os.Getenv("TALOSMITH_DEBIAN_MIRROR"), Log: func(m string) { fmt.Fprintln(os.Stderr, m) }})
 	if err != nil {
 		return err
 	}

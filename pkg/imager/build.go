@@ -224,7 +224,7 @@ func makeIndex(ctx context.Context, targets map[int]*target, group []Job, before
 		if err != nil {
 			return written{}, err
 		}
-		return writeArchive(w, images, index.blob, tagOf(first.Target, out))
+		return writeArchive(w, images, index.blob, out.Tag)
 	})
 }
 
@@ -260,7 +260,7 @@ func (t *target) describe(out profile.Output) (Artefact, error) {
 		Talos: t.Facts.Version.String(), Kernel: t.facts.Release, Cmdline: cmdline.String(),
 	}
 	if out.Kind == talos.KindInstaller {
-		a.Tag = tagOf(t.Target, out)
+		a.Tag = out.Tag
 	}
 	if out.Kind == talos.KindKernel || out.Kind == talos.KindCmdline {
 		return a, nil

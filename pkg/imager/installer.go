@@ -24,25 +24,15 @@ import (
 // installerVersion is part of the recipes of installer images: raise it when the bytes change.
 const installerVersion = "1"
 
-// DefaultTag is what an installer image is tagged with where the profile says nothing: never the official name, so that loading
-// the file replaces nothing.
-func DefaultTag(t Target) string {
-	return fmt.Sprintf("talosmith.local/installer:%s-%s", t.Facts.Version, t.Image.Name)
-}
-
-func tagOf(t Target, out profile.Output) string {
-	if out.Tag != "" {
-		return out.Tag
-	}
-	return DefaultTag(t)
-}
+// localHost stands where a tag's registry would: what the profile gives no tag can be loaded, but not pushed.
+const localHost = "talosmith.local/"
 
 func (t *target) installerRecipe(ctx context.Context, out profile.Output) (recipe, error) {
 	u, err := t.ukiRecipe(ctx, talos.KindInstaller)
 	if err != nil {
 		return nil, err
 	}
-	return recipe{"installer", installerVersion, u, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), tagOf(t.Target, out), t.Facts.InstallerFiles(false)}, nil
+	return recipe{"installer", installerVersion, u, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), out.Tag, t.Facts.InstallerFiles(false)}, nil
 }
 
 // ociImage is an image whose blobs are known: manifest, config, and layers that are read when they are written.
@@ -62,12 +52,12 @@ type blob struct {
 func newBlob(media types.MediaType, content []byte) blob {
 	sum := sha256.Sum256(content)
 	return blob{v1.Descriptor{
-		MediaType: media, Size: int64(len(content)), Digest: v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])},
+		MediaType: media, Size: int64(len(content)), Digest: sha256Hash(hex.EncodeToString(sum[:])),
 	}, tree.Bytes(content)}
 }
 
-// installer composes the installer image: the base's layers and one with the boot assets. That layer is not compressed: what is
-// in it is already. Upstream gives its files the mode 0000; these can be read by anyone.
+// installer composes the installer image: the base's layers and one with the boot assets. That layer is a gzip stream that does not
+// compress: what is in it is compressed already. Upstream gives its files the mode 0000; these can be read by anyone.
 func (t *target) installer(ctx context.Context) (*ociImage, error) {
 	image, _, err := t.uki(ctx, talos.KindInstaller)
 	if err != nil {
@@ -95,15 +85,21 @@ func (t *target) installer(ctx context.Context) (*ociImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	digest, err := hashOf(content)
+	diffID, err := hashOf(content)
 	if err != nil {
 		return nil, err
 	}
-	assets := blob{v1.Descriptor{MediaType: types.OCIUncompressedLayer, Size: content.Size(), Digest: v1.Hash{Algorithm: "sha256", Hex: digest}}, content}
-	return t.assembleInstaller(ctx, assets)
+	digest, err := hashOf(stored{content})
+	if err != nil {
+		return nil, err
+	}
+	layer := blob{v1.Descriptor{MediaType: types.OCILayer, Size: stored{content}.Size(), Digest: sha256Hash(digest)}, stored{content}}
+	return t.assembleInstaller(ctx, layer, sha256Hash(diffID))
 }
 
-func (t *target) assembleInstaller(ctx context.Context, assets blob) (*ociImage, error) {
+func sha256Hash(digits string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: digits} }
+
+func (t *target) assembleInstaller(ctx context.Context, assets blob, diffID v1.Hash) (*ociImage, error) {
 	base := t.Installer
 	layers := base.Layers
 	if len(layers) == 2 {
@@ -132,7 +128,7 @@ func (t *target) assembleInstaller(ctx context.Context, assets blob) (*ociImage,
 		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: base.Ref.String()})
 	}
 	img.layers = append(img.layers, assets)
-	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, assets.Descriptor.Digest)
+	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
 	config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "boot assets with extensions"})
 
 	text, err := json.Marshal(config)
@@ -169,7 +165,7 @@ func (t *target) writeInstaller(ctx context.Context, w io.WriterAt, out profile.
 	if err != nil {
 		return written{}, err
 	}
-	return writeArchive(w, []*ociImage{img}, img.manifest, tagOf(t.Target, out))
+	return writeArchive(w, []*ociImage{img}, img.manifest, out.Tag)
 }
 
 func writeArchive(w io.WriterAt, images []*ociImage, top blob, tag string) (written, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -35,7 +36,7 @@ func Push(ctx context.Context, g *Graph, jobs []Job, o Options) (pushed []Pushed
 	for _, same := range installerGroups(g, jobs) {
 		first := targets[same[0].Target]
 		tag := same[0].Output.Tag
-		if tag == "" {
+		if tag == "" || strings.HasPrefix(tag, localHost) {
 			return pushed, fmt.Errorf("image %s: %s: nowhere to push to: add a tag to the output \"installer\", such as tag = \"registry.example.com/talos/installer:%s\"",
 				first.Image.Name, same[0].Output.Range, first.Facts.Version)
 		}

@@ -1,0 +1,4 @@
+package imager
+
+// Stored is the gzip stream that does not compress.
+type Stored = stored
