@@ -92,12 +92,12 @@ func Open(o Options) (*Session, error) {
 	}
 	verify, _ := s.o.Env("TALOSMITH_VERIFY")
 	s.sources = source.New(source.Options{
-		Cache: filepath.Join(cache, "downloads"), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
+		Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
 		Log: slog.New(slog.NewTextHandler(s.o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime})), Progress: s.print.download,
 		Verify: verify == "1",
 	})
 	s.store, err = store.Open(store.Options{
-		Dir: filepath.Join(cache, "store"), Workers: runtime.GOMAXPROCS(0), Verify: verify == "1", Observe: s.print.step, Now: time.Now,
+		Dir: filepath.Join(cache, storeDir), Workers: runtime.GOMAXPROCS(0), Verify: verify == "1", Observe: s.print.step, Now: time.Now,
 	})
 	return s, err
 }

@@ -59,11 +59,20 @@ func (s *Sources) cached(ctx context.Context, digest string, size int64) (tree.B
 	if b.Size() == size {
 		ok, err := s.intact(b, digest)
 		if ok || err != nil {
+			markUsed(s.blobFile(digest))
 			return b, err
 		}
 	}
 	s.log.WarnContext(ctx, "cache: a damaged blob is dropped", "digest", digest, "size", b.Size(), "want", size)
 	return nil, os.Remove(s.blobFile(digest))
+}
+
+// markUsed keeps a file's time within an hour of its last use: the least recently used are pruned first.
+func markUsed(name string) {
+	now := time.Now()
+	if st, err := os.Stat(name); err == nil && now.Sub(st.ModTime()) > time.Hour {
+		_ = os.Chtimes(name, now, now) // a cache that cannot be written to is pruned by older times
+	}
 }
 
 // intact reads a blob again where Verify asks for it, once.
@@ -104,6 +113,7 @@ func (s *Sources) cachedDocument(digest string) []byte {
 	if err != nil || digestOf(b) != digest {
 		return nil
 	}
+	markUsed(f.Name())
 	return b
 }
 
