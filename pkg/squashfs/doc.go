@@ -24,8 +24,8 @@
 //
 // Writing: compression other than zstd and xz (Talos kernels mount no other); extended attributes but user.*, trusted.* and
 // security.*; hard links of what is no regular file; times outside of 1970 to 2106 or with fractions of a second. Reading:
-// lzo, lz4 and the old lzma, versions before 4.0, and images over the limits that the constants Max… give. Neither knows
-// compressor options: none is written, and what mksquashfs stores there says nothing that a reader needs.
+// lzo, lz4 and the old lzma; versions before 4.0; names that are not UTF-8; images over the limits that the constants Max…
+// give. Neither knows compressor options: none is written, and what mksquashfs stores there says nothing that a reader needs.
 package squashfs
 
 // Version is part of the key of whatever holds this package's output. Raise it when the bytes change.
