@@ -107,7 +107,7 @@ func TestBeyond4GiB(t *testing.T) {
 		t.Errorf("end of the huge file: %d bytes, %v", n, err)
 	}
 	t.Run("unsquashfs", func(t *testing.T) {
-		if out := tooltest.Run(t, "unsquashfs", "-llnumeric", "-UTC", name); !strings.Contains(out, fmt.Sprint(int64(4<<30+len(end)))) {
+		if out := tooltest.Run(t, "unsquashfs", "-llnumeric", "-UTC", name); !strings.Contains(out, fmt.Sprint(int64(4<<30)+int64(len(end)))) {
 			t.Error(out)
 		}
 		if out := pipe(t, nil, "unsquashfs", "-cat", name, "block"); !bytes.Equal(out, text(3*testBlock)) {
