@@ -73,7 +73,7 @@ func Boot(ctx context.Context, m Machine, line func(string) (stop bool)) error {
 	var c console
 	nothing := false // the firmware gave up: no use in waiting
 	stopped := c.read(stdout, func(text string) bool {
-		nothing = strings.Contains(text, "UEFI Interactive Shell")
+		nothing = strings.Contains(text, "UEFI Interactive Shell") || strings.Contains(text, "No bootable device.")
 		return nothing || line(text)
 	})
 	if stopped {
@@ -142,6 +142,7 @@ func (m Machine) args() (args []string, cleanup func(), err error) {
 			args = append(args, "-initrd", m.Initrd)
 		}
 	case m.Firmware == "bios":
+		args = append(args, "-machine", "graphics=off") // then SeaBIOS shows what boot loaders write to the screen on the serial port, too
 	case m.Firmware == "uefi" || m.Firmware == "":
 		code, vars, err := ovmf()
 		if err != nil {

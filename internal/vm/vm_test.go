@@ -14,7 +14,7 @@ import (
 	"github.com/talosmith/talosmith/internal/vm"
 )
 
-// bootSector says text on the serial port, then ends as its last instructions say.
+// bootSector says text on the serial port, on a line of its own, then ends as its last instructions say.
 func bootSector(text string, end ...byte) []byte {
 	code := []byte{
 		0xfc,       // cld
@@ -31,7 +31,7 @@ func bootSector(text string, end ...byte) []byte {
 	code = append(code, end...)
 	code[9] = byte(len(code))
 	sector := make([]byte, 512)
-	copy(sector, append(append(code, text...), 0))
+	copy(sector, append(append(code, "\r\n"+text...), 0))
 	sector[510], sector[511] = 0x55, 0xaa
 	return append(sector, make([]byte, 1<<20)...)
 }
@@ -67,7 +67,7 @@ func TestBoot(t *testing.T) {
 		m.Firmware = "bios"
 		var lines []string
 		err := vm.Boot(t.Context(), m, func(line string) bool { lines = append(lines, line); return line == "READY" })
-		if err != nil || strings.Join(lines, "|") != "hello||READY" {
+		if err != nil || !strings.HasPrefix(lines[0], "SeaBIOS") || strings.Join(lines[2:], "|") != "hello||READY" {
 			t.Errorf("%s: %q, %v", name, lines, err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestBootChangesNothing(t *testing.T) {
 	content := bootSector("writing\r\n", write...)
 	disk := image(t, content)
 	err := vm.Boot(t.Context(), vm.Machine{Disk: disk, Firmware: "bios"}, func(string) bool { return false })
-	if err == nil || !strings.Contains(err.Error(), "the machine stopped; its console ended with\n\twriting") {
+	if err == nil || !strings.Contains(err.Error(), "the machine stopped; its console ended with") || !strings.HasSuffix(err.Error(), "\twriting") {
 		t.Errorf("a machine that resets: %v", err)
 	}
 	after, err := os.ReadFile(disk)
@@ -102,15 +102,17 @@ func TestBootTimeout(t *testing.T) {
 	}
 }
 
-// TestBootUEFI starts OVMF with an empty disk.
-func TestBootUEFI(t *testing.T) {
+// TestBootNothing starts each firmware with an empty disk.
+func TestBootNothing(t *testing.T) {
 	t.Parallel()
-	err := vm.Boot(t.Context(), vm.Machine{Disk: image(t, make([]byte, 1<<20))}, func(string) bool { return false })
-	if errors.Is(err, vm.ErrMissing) {
-		tooltest.Missing(t, "OVMF", "ovmf")
-	}
-	if err == nil || !strings.Contains(err.Error(), "the firmware finds nothing to boot on it; its console ended with") {
-		t.Error(err)
+	for _, firmware := range []string{"bios", "uefi"} {
+		err := vm.Boot(t.Context(), vm.Machine{Disk: image(t, make([]byte, 1<<20)), Firmware: firmware}, func(string) bool { return false })
+		if errors.Is(err, vm.ErrMissing) {
+			tooltest.Missing(t, "OVMF", "ovmf")
+		}
+		if err == nil || !strings.Contains(err.Error(), "the firmware finds nothing to boot on it; its console ended with") {
+			t.Errorf("%s: %v", firmware, err)
+		}
 	}
 }
 
