@@ -63,7 +63,7 @@ func printUse(w io.Writer, name string, u store.Usage) {
 	if !u.Used.IsZero() {
 		used = fmt.Sprintf("%d days ago", int(time.Since(u.Used).Hours()/24))
 	}
-	fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", name, u.Files, bytes(u.Bytes), used)
+	fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", name, u.Files, amount(u.Bytes), used)
 }
 
 // CachePrune removes what was used the longest ago, until the cache keeps to a size ("10GiB") and an age ("30d"), and prints what it did.
@@ -85,7 +85,7 @@ func CachePrune(ctx context.Context, o Options, size, age string) error {
 		return fmt.Errorf("prune %s: %w: nothing was built yet", cache, err)
 	}
 	removed, err := store.Prune(ctx, filepath.Join(cache, storeDir), cacheFolders(cache), store.Limits{Size: most, Since: time.Now().Add(-oldest)})
-	fmt.Fprintf(o.Stdout, "removed %d files, %s\n", removed.Files, bytes(removed.Bytes))
+	fmt.Fprintf(o.Stdout, "removed %d files, %s\n", removed.Files, amount(removed.Bytes))
 	return err
 }
 

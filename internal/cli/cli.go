@@ -90,10 +90,13 @@ func Open(o Options) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
 	}
+	if _, set := s.o.Env("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	verify, _ := s.o.Env("TALOSMITH_VERIFY")
 	s.sources = source.New(source.Options{
 		Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
-		Log: slog.New(slog.NewTextHandler(s.o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime})), Progress: s.print.download,
+		Log: slog.New(slog.NewTextHandler(s.print, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime})), Progress: s.print.download,
 		Verify: verify == "1",
 	})
 	s.store, err = store.Open(store.Options{
@@ -101,6 +104,9 @@ func Open(o Options) (*Session, error) {
 	})
 	return s, err
 }
+
+// memoryLimit is what the garbage collector works harder to keep to, in bytes; steps get less, see [store.DefaultMemory].
+const memoryLimit = 360 << 20
 
 // TalosVersion is the Talos version of a profile, as a tag. Mistakes in the profile are printed.
 func TalosVersion(name string) (string, error) {
@@ -162,7 +168,10 @@ func sourceDateEpoch(env func(string) (string, bool)) (*time.Time, error) {
 }
 
 // Close closes the store.
-func (s *Session) Close() error { return s.store.Close() }
+func (s *Session) Close() error {
+	s.print.end()
+	return s.store.Close()
+}
 
 // Build resolves, plans and builds what is asked for, and prints each artefact.
 func (s *Session) Build(ctx context.Context, req imager.Request) (*imager.Manifest, error) {
@@ -213,10 +222,10 @@ func (s *Session) show(diags hcl.Diagnostics) error {
 		return nil
 	}
 	width := uint(0)
-	if s.print.terminal {
-		width = uint(s.print.width)
+	if columns, ok := terminalWidth(s.o.Stderr); ok {
+		width = uint(columns)
 	}
-	if err := profile.WriteDiagnostics(s.o.Stderr, s.Profile.Files, diags, width, s.print.color); err != nil {
+	if err := profile.WriteDiagnostics(s.print, s.Profile.Files, diags, width, s.print.color); err != nil {
 		return err
 	}
 	if diags.HasErrors() {

@@ -12,57 +12,135 @@ import (
 	"github.com/talosmith/talosmith/pkg/store"
 )
 
-// printer tells what a build does: a line for each step that runs on standard error, a line for each artefact on standard output.
+// printer tells what a build does. A line for each artefact goes to standard output. To standard error goes, on a terminal, what is
+// going on at the moment; elsewhere a line for each step and download when it is done.
 type printer struct {
 	mu       sync.Mutex
 	out, err io.Writer
 	dir      string
-	terminal bool
-	width    int
 	color    bool
-	started  map[store.Key]time.Time
-	stored   map[store.Key]bool
+	now      func() time.Time
+	live     *live         // nil where standard error is no terminal
+	stop     chan struct{} // ends the goroutine that keeps the terminal up to date; nil: there is none
+
+	began   time.Time
+	running map[string]*work // by the step's key or the download's digest
+	ran     map[store.Key]bool
+	stored  map[store.Key]bool
+	loaded  int64 // bytes
+}
+
+// work is a step or a download that is under way.
+type work struct {
+	what, subject string
+	began         time.Time
+	done, total   int64 // bytes; no total where it is not known
 }
 
 func newPrinter(o Options) *printer {
-	p := &printer{out: o.Stdout, err: o.Stderr, dir: o.Out, started: map[store.Key]time.Time{}, stored: map[store.Key]bool{}}
-	p.width, p.terminal = terminalWidth(o.Stderr)
+	p := &printer{
+		out: o.Stdout, err: o.Stderr, dir: o.Out, now: time.Now, began: time.Now(),
+		running: map[string]*work{}, ran: map[store.Key]bool{}, stored: map[store.Key]bool{},
+	}
 	_, plain := o.Env("NO_COLOR")
-	p.color = p.terminal && !plain
+	_, isTerminal := terminalWidth(o.Stderr)
+	p.color = isTerminal && !plain
+	if kind, _ := o.Env("TERM"); isTerminal && kind != "dumb" {
+		p.live = &live{w: o.Stderr, width: func() int { width, _ := terminalWidth(o.Stderr); return width }}
+	}
 	return p
+}
+
+// Write writes to standard error what others have to say.
+func (p *printer) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.live.clear()
+	return p.err.Write(b)
+}
+
+// printf writes whole lines.
+func (p *printer) printf(w io.Writer, format string, args ...any) {
+	p.live.clear()
+	fmt.Fprintf(w, format, args...)
 }
 
 func (p *printer) step(e store.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ran := p.started[e.Key]
+	id := string(e.Key)
 	switch e.State {
 	case store.Stored:
-		if !ran {
-			p.stored[e.Key] = true
-		}
+		p.stored[e.Key] = !p.ran[e.Key]
+	case store.Fetching:
+		p.progress(id, e.Step.Name, e.Step.Label, e.Bytes, e.Total)
 	case store.Running:
-		if !ran {
-			p.started[e.Key] = time.Now()
-		}
+		p.progress(id, e.Step.Name, e.Step.Label, e.Bytes, 0)
+	case store.Fetched:
+		p.ran[e.Key] = true
+		p.loaded += e.Bytes
+		p.finish(id, "fetched ", e.Bytes)
 	case store.Done:
-		fmt.Fprintf(p.err, "%-12s %s: %s in %.1f s\n", e.Step.Name, e.Step.Label, bytes(e.Bytes), time.Since(p.started[e.Key]).Seconds())
+		p.ran[e.Key] = true
+		p.finish(id, "", e.Bytes)
+	case store.Failed:
+		delete(p.running, id)
 	}
 }
 
 func (p *printer) download(e source.Event) {
-	if e.Done < e.Total {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.err, "%-12s %s: %s\n", "downloaded", e.Image, bytes(e.Total))
+	p.progress(e.Digest, "download", e.Image, e.Done, e.Total)
+	if e.Done >= e.Total {
+		p.loaded += e.Total
+		p.finish(e.Digest, "", e.Total)
+	}
+}
+
+func (p *printer) progress(id, what, subject string, done, total int64) {
+	w := p.running[id]
+	if w == nil || w.what != what {
+		w = &work{what: what, subject: subject, began: p.now()}
+		p.running[id] = w
+	}
+	w.done, w.total = done, total
+	if p.live != nil && p.stop == nil {
+		p.stop = make(chan struct{})
+		go p.keepDrawing(p.stop)
+	}
+}
+
+// keepDrawing shows how time goes by, and what came since the last frame.
+func (p *printer) keepDrawing(stop chan struct{}) {
+	t := time.NewTicker(redraw)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-t.C:
+		}
+		p.mu.Lock()
+		if p.stop == stop {
+			p.live.draw(p.frame(p.now(), p.live.width()))
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (p *printer) finish(id, how string, size int64) {
+	w := p.running[id]
+	delete(p.running, id)
+	if w != nil && p.live == nil {
+		p.printf(p.err, "%-12s %s: %s%s in %.1f s\n", w.what, w.subject, how, amount(size), p.now().Sub(w.began).Seconds())
+	}
 }
 
 func (p *printer) note(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.err, "note: %s\n", text)
+	p.printf(p.err, "note: %s\n", text)
 }
 
 func (p *printer) artefact(a imager.Artefact, fresh bool) {
@@ -72,26 +150,52 @@ func (p *printer) artefact(a imager.Artefact, fresh bool) {
 	if !fresh {
 		state = "unchanged"
 	}
-	fmt.Fprintf(p.out, "%s  %s  sha256:%s  %s\n", filepath.Join(p.dir, a.File), bytes(a.Size), a.SHA256, state)
+	p.printf(p.out, "%s  %s  sha256:%s  %s\n", filepath.Join(p.dir, a.File), amount(a.Size), a.SHA256, state)
 }
 
 func (p *printer) pushed(i imager.Pushed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ref := i.Tag + "@" + i.Digest
-	fmt.Fprintf(p.out, "%s\n  machine configuration:  machine.install.image: %s\n  running machine:        talosctl upgrade --image %s\n", i.Tag, ref, ref)
+	p.printf(p.out, "%s\n  machine configuration:  machine.install.image: %s\n  running machine:        talosctl upgrade --image %s\n", i.Tag, ref, ref)
 }
 
+// end says what all was done, and leaves the terminal as it was.
 func (p *printer) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.stored) > 0 {
-		fmt.Fprintf(p.err, "%d steps were stored already\n", len(p.stored))
+	if p.stop != nil {
+		close(p.stop)
+		p.stop = nil
 	}
+	p.running = map[string]*work{}
+	p.live.clear()
+	if steps := p.counts(); steps != "" {
+		p.printf(p.err, "%s in %.1f s\n", steps, p.now().Sub(p.began).Seconds())
+	}
+	p.ran, p.stored, p.loaded = map[store.Key]bool{}, map[store.Key]bool{}, 0
 }
 
-// bytes is a number of bytes for people.
-func bytes(n int64) string {
+// counts says how many steps there were, if any.
+func (p *printer) counts() string {
+	stored := 0
+	for _, is := range p.stored {
+		if is {
+			stored++
+		}
+	}
+	if len(p.ran)+stored == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d steps done, %d stored already", len(p.ran), stored)
+	if p.loaded > 0 {
+		text += fmt.Sprintf(", %s downloaded", amount(p.loaded))
+	}
+	return text
+}
+
+// amount is a number of bytes for people.
+func amount(n int64) string {
 	const unit = 1024
 	if n < unit {
 		return fmt.Sprintf("%d B", n)

@@ -49,8 +49,9 @@ func (s *Store) fetch(ctx context.Context, j *job) (outcome, bool) {
 	if !ok || !found.valid() {
 		return outcome{}, false
 	}
-	if o, ok := s.settle(j, found.Result); ok {
-		return o, s.writeAction(j.key, o.result) == nil
+	if o, ok := s.settle(j, found.Result); ok && s.writeAction(j.key, o.result) == nil {
+		s.observe(j, Stored, o.result.Size, 0)
+		return o, true
 	}
 	if found.Open == nil {
 		return outcome{}, false
