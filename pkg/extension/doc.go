@@ -5,7 +5,8 @@
 //
 // [Load] reads one from a tree, [Extension.Check] finds what is wrong with it, [Extension.Parts] divides it as a boot image needs it:
 // what becomes a squashfs layer, what firmware the kernel must find before the layers are mounted, what microcode it wants
-// before that. [Conflicts] compares several with each other. [WriteExtensionsYAML] makes the list of layers that Talos's init reads.
+// before that. [Conflicts] compares several with each other. [Author] makes the tree of one that is written down.
+// [WriteExtensionsYAML] makes the list of layers that Talos's init reads.
 //
 // Sources, in https://github.com/siderolabs/talos/tree/v1.13.9: pkg/machinery/extensions, internal/pkg/extensions (compress.go, list.go,
 // kernel_modules.go), internal/app/machined/pkg/controllers/runtime/extension_service.go. Where this package differs it says so.

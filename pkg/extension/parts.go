@@ -91,6 +91,10 @@ func (e *Extension) Parts(f talos.Facts, epoch time.Time) (Parts, error) {
 // normal makes a node belong to 0:0, without what a layer doesn't keep.
 func normal(n tree.Node, epoch time.Time) tree.Node {
 	n.UID, n.GID = 0, 0
+	n.ModTime = n.ModTime.Truncate(time.Second) // squashfs and cpio hold whole seconds, from 1970 on
+	if unix := time.Unix(0, 0); n.ModTime.Before(unix) {
+		n.ModTime = unix
+	}
 	if n.ModTime.After(epoch) {
 		n.ModTime = epoch
 	}
