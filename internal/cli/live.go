@@ -17,6 +17,13 @@ type live struct {
 	lines int        // that are on the screen
 }
 
+// What terminals understand (ECMA-48).
+const (
+	up        = "\r\x1b[%dA" // to the first column: Ctrl-C was echoed in the last line
+	erase     = "\x1b[J"     // to the end of the screen
+	eraseLine = "\x1b[K"     // to its end
+)
+
 const (
 	redraw   = 100 * time.Millisecond // between two frames
 	maxLines = 8                      // of a frame
@@ -27,7 +34,7 @@ func (l *live) clear() {
 	if l == nil || l.lines == 0 {
 		return
 	}
-	fmt.Fprintf(l.w, "\x1b[%dA\x1b[J", l.lines) // up to the first, and erase from there
+	fmt.Fprintf(l.w, up+erase, l.lines)
 	l.lines = 0
 }
 
@@ -35,12 +42,12 @@ func (l *live) clear() {
 func (l *live) draw(lines []string) {
 	var b strings.Builder
 	if l.lines > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", l.lines)
+		fmt.Fprintf(&b, up, l.lines)
 	}
 	for _, line := range lines {
-		b.WriteString(line + "\x1b[K\n")
+		b.WriteString(line + eraseLine + "\n")
 	}
-	b.WriteString("\x1b[J")
+	b.WriteString(erase)
 	_, _ = io.WriteString(l.w, b.String()) // in one go, against flicker
 	l.lines = len(lines)
 }

@@ -124,29 +124,31 @@ func TestTheScreenIsLeftClean(t *testing.T) {
 
 // screen is what a terminal shows after the sequences that live uses.
 func screen(s string) string {
-	lines, row := []string{""}, 0
+	lines, row, column := []string{""}, 0, 0
 	for s != "" {
 		var n int
 		switch {
-		case strings.HasPrefix(s, "\x1b[K"):
-			s = s[3:]
-		case strings.HasPrefix(s, "\x1b[J"):
-			lines, s = append(lines[:row], ""), s[3:]
-		case strings.HasPrefix(s, "\x1b["):
-			if _, err := fmt.Sscanf(s, "\x1b[%dA", &n); err != nil {
-				return "unknown sequence"
+		case strings.HasPrefix(s, eraseLine):
+			lines[row], s = lines[row][:column], s[len(eraseLine):]
+		case strings.HasPrefix(s, erase):
+			lines, s = append(lines[:row], lines[row][:column]), s[len(erase):]
+		case strings.HasPrefix(s, "\x1b"):
+			if _, err := fmt.Sscanf(s, "\x1b[%dA", &n); err != nil || n > row {
+				return "unexpected sequence"
 			}
 			row -= n
 			_, s, _ = strings.Cut(s, "A")
+		case s[0] == '\r':
+			column, s = 0, s[1:]
 		case s[0] == '\n':
 			if row++; row == len(lines) {
 				lines = append(lines, "")
 			}
-			s = s[1:]
+			column, s = 0, s[1:]
 		default:
-			text, _, _ := strings.Cut(s, "\n")
-			text, _, _ = strings.Cut(text, "\x1b")
-			lines[row], s = text, s[len(text):]
+			line := []byte(lines[row])
+			line = append(line[:column], append([]byte{s[0]}, line[min(column+1, len(line)):]...)...)
+			lines[row], column, s = string(line), column+1, s[1:]
 		}
 	}
 	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
