@@ -25,7 +25,7 @@ type Artifact struct {
 	Manifest  string         `json:"manifest"`            // digest of this architecture's manifest
 	Config    *v1.ConfigFile `json:"config,omitempty"`    // nil where there is none: a directory, a tar of a flattened tree
 	Layers    []Layer        `json:"layers,omitempty"`    // the lowest first
-	Dir       bool           `json:"dir,omitempty"`       // a directory: no layers; Index and Manifest are [Digest] of its tree
+	Dir       bool           `json:"dir,omitempty"`       // a directory or a tree in memory: no layers; Index and Manifest are [Digest] of its tree
 }
 
 // Layer is one layer of an image.

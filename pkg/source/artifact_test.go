@@ -190,14 +190,14 @@ func TestArtifactJSON(t *testing.T) {
 func TestRef(t *testing.T) {
 	t.Parallel()
 	s := New(Options{Cache: t.TempDir(), Keychain: anonymous{}})
-	for _, r := range []Ref{{}, {Image: "a", Path: "b"}} {
+	for _, r := range []Ref{{}, {Image: "a", Path: "b"}, {Image: "a", Tree: &Tree{}}} {
 		_, err := s.Resolve(t.Context(), r, "amd64")
 		wantError(t, err, "exactly one of")
 	}
 	_, err := s.Resolve(t.Context(), Ref{Path: "/"}, "")
 	wantError(t, err, "no architecture")
-	got := fmt.Sprint(Ref{Image: "a"}, Ref{OCILayout: "b"}, Ref{Tarball: "c"}, Ref{Path: "d"}, Ref{})
-	if want := "a oci layout b tarball c directory d nothing"; got != want {
+	got := fmt.Sprint(Ref{Image: "a"}, Ref{OCILayout: "b"}, Ref{Tarball: "c"}, Ref{Path: "d"}, Ref{Tree: &Tree{Name: "e"}}, Ref{})
+	if want := "a oci layout b tarball c directory d e nothing"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

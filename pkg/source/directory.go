@@ -98,6 +98,11 @@ func resolveDirectory(pattern, arch string) (*Artifact, error) {
 	if err != nil {
 		return nil, err
 	}
+	return treeArtifact(t)
+}
+
+// treeArtifact is what a tree is resolved to.
+func treeArtifact(t *tree.Tree) (*Artifact, error) {
 	digest, err := Digest(t)
 	if err != nil {
 		return nil, err
@@ -105,13 +110,9 @@ func resolveDirectory(pattern, arch string) (*Artifact, error) {
 	return &Artifact{Index: digest, Manifest: digest, Dir: true}, nil
 }
 
-// directoryTree reads a resolved directory again.
-func directoryTree(a *Artifact, keep func(string) bool) (*tree.Tree, error) {
-	dir, err := match(a.Ref.Path, a.Arch)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", a.Ref, err)
-	}
-	t, err := FromDirectory(dir)
+// unchangedTree reads a resolved directory or tree again.
+func unchangedTree(a *Artifact, keep func(string) bool) (*tree.Tree, error) {
+	t, err := readAgain(a)
 	if err != nil {
 		return nil, err
 	}
@@ -126,4 +127,15 @@ func directoryTree(a *Artifact, keep func(string) bool) (*tree.Tree, error) {
 		return t, nil
 	}
 	return t.Filter(func(n tree.Node) bool { return n.Path != tree.Root && keep(n.Path) })
+}
+
+func readAgain(a *Artifact) (*tree.Tree, error) {
+	if a.Ref.Tree != nil {
+		return a.Ref.Tree.Files, nil
+	}
+	dir, err := match(a.Ref.Path, a.Arch)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", a.Ref, err)
+	}
+	return FromDirectory(dir)
 }

@@ -116,6 +116,34 @@ func TestDirectorySource(t *testing.T) {
 	wantError(t, err, "layer 1", "it has 0")
 }
 
+// TestTreeSource: a tree in memory is as good as a directory with the same content, and its files must not change either.
+func TestTreeSource(t *testing.T) {
+	t.Parallel()
+	dir := write(t, t.TempDir(), "manifest.yaml=m", "rootfs/a=1")
+	s, _, _ := sources(t, Options{})
+	a, err := s.Resolve(t.Context(), Ref{Tree: &Tree{Name: "agent", Files: must(FromDirectory(dir))}}, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := must(s.Resolve(t.Context(), Ref{Path: dir}, "amd64"))
+	if !a.Dir || a.Index != same.Index || a.Manifest != same.Manifest {
+		t.Errorf("artifact %+v, of the directory %+v", a, same)
+	}
+	tr, err := s.Tree(t.Context(), a, func(p string) bool { return p != "manifest.yaml" }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := list(t, tr), "rootfs/\nrootfs/a=1\n"; got != want {
+		t.Errorf("tree:\n%swant:\n%s", got, want)
+	}
+	write(t, dir, "rootfs/a=2")
+	_, err = s.Tree(t.Context(), a, nil, nil)
+	wantError(t, err, "read agent", "changed")
+	if !errors.Is(err, ErrDigest) {
+		t.Errorf("a changed file: error %v", err)
+	}
+}
+
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	dir := write(t, t.TempDir(), "agent-amd64.tar=", "agent-arm64.tar=", "x-x86_64=", "x-aarch64=", "one-1.2.tar=", "two-1=", "two-2=", "[odd]=")

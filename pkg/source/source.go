@@ -44,6 +44,13 @@ type Ref struct {
 	OCILayout string `json:"oci_layout,omitempty"` // directory or .tar, and where it has several images ":TAG" or "@sha256:…" after it
 	Tarball   string `json:"tarball,omitempty"`    // `docker save` archive, OCI archive, or tar of the flattened tree; also in gzip, zstd or xz
 	Path      string `json:"path,omitempty"`       // directory: manifest.yaml and rootfs/
+	Tree      *Tree  `json:"-"`                    // in memory; lost in JSON
+}
+
+// Tree is one that is there already, with what it is called in messages. Its files may still lie on the host's disk.
+type Tree struct {
+	Name  string
+	Files *tree.Tree
 }
 
 func (r Ref) String() string {
@@ -56,6 +63,8 @@ func (r Ref) String() string {
 		return "tarball " + r.Tarball
 	case r.Path != "":
 		return "directory " + r.Path
+	case r.Tree != nil:
+		return r.Tree.Name
 	}
 	return "nothing"
 }
@@ -177,6 +186,8 @@ func (s *Sources) resolve(ctx context.Context, ref Ref, arch string) (*Artifact,
 		return s.resolveLayout(ctx, ref.OCILayout, arch)
 	case ref.Tarball != "":
 		return s.resolveTarball(ctx, ref.Tarball, arch)
+	case ref.Tree != nil:
+		return treeArtifact(ref.Tree.Files)
 	}
 	return resolveDirectory(ref.Path, arch)
 }
@@ -188,8 +199,11 @@ func (r Ref) check() error {
 			n++
 		}
 	}
+	if r.Tree != nil {
+		n++
+	}
 	if n != 1 {
-		return fmt.Errorf("want exactly one of image, oci_layout, tarball and path, have %d", n)
+		return fmt.Errorf("want exactly one of image, oci_layout, tarball, path and tree, have %d", n)
 	}
 	return nil
 }
@@ -236,11 +250,11 @@ func (s *Sources) layer(ctx context.Context, a *Artifact, l Layer) (tree.Blob, e
 	return b, err
 }
 
-// Tree gets an artifact's layers, several at once, and flattens them: see [Flatten]. A directory is read again and must be as it was when
-// it was resolved; its tree needs no spool.
+// Tree gets an artifact's layers, several at once, and flattens them: see [Flatten]. A directory, or a tree in memory, is read again and
+// must be as it was when it was resolved; it needs no spool.
 func (s *Sources) Tree(ctx context.Context, a *Artifact, keep func(path string) bool, spool Spool) (*tree.Tree, error) {
 	if a.Dir {
-		return directoryTree(a, keep)
+		return unchangedTree(a, keep)
 	}
 	layers := make([]Content, len(a.Layers))
 	g, gctx := errgroup.WithContext(ctx)
