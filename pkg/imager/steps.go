@@ -31,8 +31,21 @@ const (
 	installerPath = "usr/bin/installer" // the program that embeds the splash
 )
 
+// readerAt reads until its context is done, which ends those that have no context of their own.
+type readerAt struct {
+	ctx context.Context
+	r   io.ReaderAt
+}
+
+func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.ReadAt(p, off)
+}
+
 // withPack opens a tree pack for the time of fn.
-func withPack(b tree.Blob, fn func(*tree.Tree) error) error {
+func withPack(ctx context.Context, b tree.Blob, fn func(*tree.Tree) error) error {
 	name, ok := tree.HostPath(b)
 	if !ok {
 		return errors.New("a tree pack must be a file of the store")
@@ -41,7 +54,7 @@ func withPack(b tree.Blob, fn func(*tree.Tree) error) error {
 	if err != nil {
 		return err
 	}
-	t, err := source.OpenPack(f, b.Size())
+	t, err := source.OpenPack(readerAt{ctx, f}, b.Size())
 	if err == nil {
 		err = fn(t)
 	}
@@ -168,8 +181,8 @@ const (
 func baseStep(assets *store.Step, f talos.Facts) *store.Step {
 	return &store.Step{
 		Name: "base", Label: assets.Label, Params: []any{initramfs.Version, uki.Version, f.Kernel, f.Initramfs, f.SDBoot}, Inputs: []*store.Step{assets},
-		Run: func(_ context.Context, out store.Output, in []tree.Blob) error {
-			return withPack(in[0], func(t *tree.Tree) error {
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			return withPack(ctx, in[0], func(t *tree.Tree) error {
 				facts, err := readBase(t, f)
 				if err != nil {
 					return err
@@ -232,7 +245,7 @@ func rootfsStep(assets *store.Step, f talos.Facts) *store.Step {
 	return &store.Step{
 		Name: "rootfs", Label: assets.Label, Params: []any{initramfs.Version, f.Initramfs}, Inputs: []*store.Step{assets}, Transient: true,
 		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
-			return withPack(in[0], func(t *tree.Tree) error {
+			return withPack(ctx, in[0], func(t *tree.Tree) error {
 				found := false
 				err := walkBase(must(t, f.Initramfs), func(m initramfs.Member) error {
 					if m.Path != rootfsName || m.Content == nil {
@@ -266,8 +279,8 @@ type moduleScan struct {
 func baseModulesStep(rootfs *store.Step, f talos.Facts) *store.Step {
 	return &store.Step{
 		Name: "modules", Label: "the base", Params: []any{kmod.Version, squashfs.Version, source.Version, f.Modules()}, Inputs: []*store.Step{rootfs},
-		Run: func(_ context.Context, out store.Output, in []tree.Blob) error {
-			r, err := squashfs.NewReader(in[0].(io.ReaderAt))
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			r, err := squashfs.NewReader(readerAt{ctx, in[0].(io.ReaderAt)})
 			if err != nil {
 				return err
 			}
@@ -284,8 +297,8 @@ func baseModulesStep(rootfs *store.Step, f talos.Facts) *store.Step {
 func extensionModulesStep(e extensionSteps, f talos.Facts) *store.Step {
 	return &store.Step{
 		Name: "modules", Label: e.Pack.Label, Params: []any{kmod.Version, source.Version, f.Modules()}, Inputs: []*store.Step{e.Pack},
-		Run: func(_ context.Context, out store.Output, in []tree.Blob) error {
-			return withPack(in[0], func(t *tree.Tree) error {
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			return withPack(ctx, in[0], func(t *tree.Tree) error {
 				root, err := t.Sub("rootfs")
 				if err != nil {
 					return err
@@ -348,7 +361,7 @@ func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, o
 			var all []moduleScan
 			files := map[string]tree.Node{}
 			for _, b := range in {
-				err := withPack(b, func(t *tree.Tree) error {
+				err := withPack(ctx, b, func(t *tree.Tree) error {
 					for n := range t.All() {
 						if !n.Mode.IsRegular() {
 							continue
@@ -450,7 +463,7 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 			Name: name, Label: e.Name, Inputs: []*store.Step{s.Pack},
 			Params: []any{extension.Version, source.Version, f.LibDir, newestTime(epoch).Unix(), params},
 			Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
-				return withPack(in[0], func(t *tree.Tree) error {
+				return withPack(ctx, in[0], func(t *tree.Tree) error {
 					ext, err := extension.Load(t)
 					if err != nil {
 						return err

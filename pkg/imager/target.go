@@ -88,7 +88,7 @@ func (t *target) readBaseScan(ctx context.Context, scan *moduleScan) error {
 	if b.Size() == 0 {
 		return fmt.Errorf("the base has no kernel modules in /%s, extensions have", t.Facts.Modules())
 	}
-	return withPack(b, func(files *tree.Tree) error {
+	return withPack(ctx, b, func(files *tree.Tree) error {
 		text, err := files.ReadFile(scanPath)
 		if err != nil {
 			return err
