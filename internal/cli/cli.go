@@ -37,6 +37,8 @@ type Options struct {
 	Profile string // path; "extensions.hcl"
 	Image   string // name; all images
 	Out     string // folder; "out"
+	Lock    string // path; extensions.lock.json beside the profile
+	Locked  *bool  // whether a missing or stale lock is an error; nil: in CI
 
 	Env     func(string) (string, bool) // os.LookupEnv
 	Mirrors []source.Mirror             // asked before those of the environment
@@ -198,7 +200,21 @@ func (s *Session) Push(ctx context.Context) error {
 	return err
 }
 
+// plan resolves what is asked for with the lock, and plans it.
 func (s *Session) plan(ctx context.Context, req imager.Request) (*imager.Graph, []imager.Job, error) {
+	lock, err := profile.ReadLock(s.lockPath())
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Lock = lock
+	g, jobs, err := s.resolve(ctx, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	return g, jobs, s.checkLock(lock, g.Resolution)
+}
+
+func (s *Session) resolve(ctx context.Context, req imager.Request) (*imager.Graph, []imager.Job, error) {
 	req.Image = s.o.Image
 	res, jobs, diags := imager.Resolve(ctx, s.Profile, req, s.sources)
 	if err := ctx.Err(); err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -46,7 +47,7 @@ func newPrinter(o Options) *printer {
 	_, isTerminal := terminalWidth(o.Stderr)
 	p.color = isTerminal && !plain
 	if kind, _ := o.Env("TERM"); isTerminal && kind != "dumb" {
-		p.live = &live{w: o.Stderr, width: func() int { width, _ := terminalWidth(o.Stderr); return width }}
+		p.live = &live{w: o.Stderr, width: func() int { width, _ := terminalWidth(o.Stderr); return cmp.Or(width, 80) }}
 	}
 	return p
 }
