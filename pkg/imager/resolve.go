@@ -244,12 +244,12 @@ func (r *resolver) target(t *Target, catalogue *talos.Catalogue, installer bool)
 // locate says where an extension lies. Official ones are named by digest in the catalogue; the host and namespace are the profile's.
 func (r *resolver) locate(e profile.ExtensionRef, arch string, catalogue *talos.Catalogue) (ref source.Ref, from string, ok bool) {
 	if e.Declared != nil {
-		s := e.Declared.For(arch)
-		if s == nil || s.Authored() {
-			r.report(hcl.DiagError, e.Range, "Extension without a source", "The extension %q has no source for %s.", e.Name, arch)
+		ref, err := Ref(e.Declared, arch)
+		if err != nil {
+			r.report(hcl.DiagError, e.Declared.Range, "Extension not found", "%v.", err)
 			return ref, "", false
 		}
-		return source.Ref{Path: s.Path, Image: s.Image, Tarball: s.Tarball, OCILayout: s.OCILayout}, e.Declared.Range.String(), true
+		return ref, e.Declared.Range.String(), true
 	}
 	if catalogue == nil {
 		return ref, "", false
