@@ -89,7 +89,9 @@ func (d *dataWriter) compress() {
 	c := newCompressor(d.o)
 	defer c.release()
 	for b := range d.work {
-		b.out, b.err = c.compress(b.out[:0], b.raw)
+		if !d.failed.Load() { // else nobody stores it, and whoever cancelled waits
+			b.out, b.err = c.compress(b.out[:0], b.raw)
+		}
 		b.ready <- struct{}{}
 	}
 }
