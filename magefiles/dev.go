@@ -37,9 +37,12 @@ func Demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := cli.Open(cli.Options{Image: "metal", Out: demoOut, Mirrors: mirrors})
+	s, err := cli.Open(cli.Options{Image: "metal", Out: demoOut, Mirrors: mirrors, Lock: demoOut + "/extensions.lock.json", Locked: new(false)})
 	if err != nil {
 		return err
+	}
+	if err := s.FreshLock(ctx); err != nil { // the stand-in changes with this program
+		return errors.Join(err, s.Close())
 	}
 	_, err = s.Build(ctx, imager.Request{Kinds: []talos.Kind{talos.KindISO, talos.KindDisk, talos.KindInstaller}, Arch: talos.AMD64})
 	return errors.Join(err, s.Close())

@@ -60,6 +60,9 @@ func init() {
 	for _, f := range formats {
 		rooms[f] = []string{"pkg/tree"}
 	}
+	for _, r := range []string{"pkg/profile", "pkg/imager"} {
+		rooms[r] = append(slices.Clone(rooms[r]), "internal/atomicfile")
+	}
 }
 
 func matches(patterns []string, pkg string) bool {

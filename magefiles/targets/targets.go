@@ -12,59 +12,65 @@ import (
 )
 
 // ISO builds the ISO images that the profile declares.
-func ISO(ctx context.Context, profile, image, out *string) error {
-	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindISO}})
+func ISO(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindISO}})
 }
 
 // Disk builds the disk images that the profile declares.
-func Disk(ctx context.Context, profile, image, out *string) error {
-	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindDisk}})
+func Disk(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindDisk}})
 }
 
 // Installer builds the installer images that the profile declares; it pushes nothing.
-func Installer(ctx context.Context, profile, image, out *string) error {
-	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindInstaller}})
+func Installer(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindInstaller}})
 }
 
 // Push builds the installer images, uploads them to the tags that the profile gives, and prints how to install them.
-func Push(ctx context.Context, profile, image, out *string) error {
-	return session(profile, image, out, func(s *cli.Session) error { return s.Push(ctx) })
+func Push(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return flags{profile, image, out, locked}.session(func(s *cli.Session) error { return s.Push(ctx) })
 }
 
 // UKI builds the unified kernel image of every image, declared as an output or not.
-func UKI(ctx context.Context, profile, image, out *string) error {
-	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindUKI}, Undeclared: true})
+func UKI(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindUKI}, Undeclared: true})
 }
 
 // Initramfs builds the initramfs of every image, declared as an output or not.
-func Initramfs(ctx context.Context, profile, image, out *string) error {
-	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindInitramfs}, Undeclared: true})
+func Initramfs(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindInitramfs}, Undeclared: true})
 }
 
 // Kernel writes the kernel of every image, declared as an output or not.
-func Kernel(ctx context.Context, profile, image, out *string) error {
-	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindKernel}, Undeclared: true})
+func Kernel(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindKernel}, Undeclared: true})
 }
 
 // Cmdline writes the kernel command line of every image, declared as an output or not.
-func Cmdline(ctx context.Context, profile, image, out *string) error {
-	return build(ctx, profile, image, out, imager.Request{Kinds: []talos.Kind{talos.KindCmdline}, Undeclared: true})
+func Cmdline(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindCmdline}, Undeclared: true})
 }
 
 // All builds every output that the profile declares.
-func All(ctx context.Context, profile, image, out *string) error {
-	return build(ctx, profile, image, out, imager.Request{})
+func All(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{})
 }
 
-func build(ctx context.Context, profile, image, out *string, req imager.Request) error {
-	return session(profile, image, out, func(s *cli.Session) error {
+// flags are those of every target that builds.
+type flags struct {
+	profile, image, out *string
+	locked              *bool
+}
+
+func build(ctx context.Context, f flags, req imager.Request) error {
+	return f.session(func(s *cli.Session) error {
 		_, err := s.Build(ctx, req)
 		return err
 	})
 }
 
-func session(profile, image, out *string, use func(*cli.Session) error) error {
-	s, err := cli.Open(cli.Options{Profile: value(profile), Image: value(image), Out: value(out)})
+func (f flags) session(use func(*cli.Session) error) error {
+	s, err := cli.Open(cli.Options{Profile: value(f.profile), Image: value(f.image), Out: value(f.out), Locked: f.locked})
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func (w *world) image(arch string, files map[string]string) v1.Image {
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		w.check(tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(files[name])), ModTime: time.Unix(1e9, 0)}))
+		w.check(tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(files[name])), ModTime: time.Unix(1e9, 5e8), Format: tar.FormatPAX}))
 		_, err := io.WriteString(tw, files[name])
 		w.check(err)
 	}

@@ -31,6 +31,8 @@ type Resolution struct {
 	Imager *source.Artifact
 	// Targets are the profile's images, once for each architecture.
 	Targets []Target
+	// Found are all names that were looked up.
+	Found []Found
 }
 
 // Target is an image for one architecture.

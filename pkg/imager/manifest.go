@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/atomicfile"
 	"github.com/talosmith/talosmith/pkg/talos"
 )
 
@@ -118,19 +119,5 @@ func (m *Manifest) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, tempPrefix+ManifestName+".")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, ManifestName))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return atomicfile.Write(filepath.Join(dir, ManifestName), append(b, '\n'))
 }

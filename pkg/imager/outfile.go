@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/talosmith/talosmith/internal/atomicfile"
 )
 
 // outFile writes an artefact in one pass: format writers go through it in ascending order, and it hashes as it writes. What they
@@ -29,7 +31,7 @@ func createOut(ctx context.Context, name string) (*outFile, error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), tempPrefix+filepath.Base(name)+".")
+	f, err := os.CreateTemp(filepath.Dir(name), atomicfile.Prefix+filepath.Base(name)+".")
 	if err != nil {
 		return nil, err
 	}
@@ -39,9 +41,6 @@ func createOut(ctx context.Context, name string) (*outFile, error) {
 	}
 	return o, nil
 }
-
-// tempPrefix marks files that are being written. What a killed run left is removed by the next.
-const tempPrefix = ".tmp-"
 
 // zeroPage is what holes are hashed from.
 var zeroPage [1 << 20]byte
@@ -115,7 +114,7 @@ func prepareOut(ctx context.Context, o Options) (unlock func() error, err error)
 	if unlock, err = o.Store.Lock(ctx, "out "+o.Out); err != nil {
 		return nil, err
 	}
-	left, err := filepath.Glob(filepath.Join(o.Out, tempPrefix+"*"))
+	left, err := filepath.Glob(filepath.Join(o.Out, atomicfile.Prefix+"*"))
 	for _, name := range left {
 		lock := flock.New(name)
 		if held, err2 := lock.TryLock(); held && err2 == nil {

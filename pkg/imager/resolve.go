@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ type Request struct {
 	Kinds []talos.Kind
 	// Undeclared: the kinds are wanted of every image, whether it declares them or not.
 	Undeclared bool
+	// Lock pins names to digests; nil pins none. What it does not pin, or not any more, is looked up.
+	Lock *profile.Lock
 }
 
 // outputs are those of an image that a request is about.
@@ -55,7 +58,7 @@ const lookups = 8
 // Resolve finds everything that a request needs of a profile: what is behind names and tags, by digest. Nothing is downloaded but
 // manifests, configs and the catalogue of extensions. The diagnostics have everything that is not there.
 func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.Sources) (*Resolution, []Job, hcl.Diagnostics) {
-	r := &resolver{ctx: ctx, p: p, src: src, res: &Resolution{Profile: p}}
+	r := &resolver{ctx: ctx, p: p, src: src, lock: req.Lock, res: &Resolution{Profile: p}}
 	jobs := r.targets(req)
 	if r.diags.HasErrors() {
 		return nil, nil, r.diags
@@ -67,6 +70,7 @@ func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.S
 		r.target(&r.res.Targets[i], catalogue, slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && j.Output.Kind == talos.KindInstaller }))
 	}
 	_ = r.work.Wait() // what went wrong is in diags
+	r.res.sortFound()
 	return r.res, jobs, r.diags
 }
 
@@ -74,6 +78,7 @@ type resolver struct {
 	ctx  context.Context
 	p    *profile.Profile
 	src  *source.Sources
+	lock *profile.Lock
 	res  *Resolution
 	work errgroup.Group
 
@@ -146,14 +151,56 @@ func didYouMean(names []string) string {
 	return fmt.Sprintf(" Did you mean %q?", strings.Join(names, `", "`))
 }
 
-func (r *resolver) official(name string) source.Ref {
-	return source.Ref{Image: r.p.Talos.Registry + "/" + name + ":" + r.p.Talos.Version.String()}
+// resolve looks a name up, by its pin where it has one. What it finds is noted for a lock.
+func (r *resolver) resolve(name string, ref source.Ref, arch, from string) (*source.Artifact, error) {
+	f := Found{Name: name, Arch: arch, Reference: portable(ref, r.p.Dir), From: from}
+	pin, pinned := r.lock.Find(name)
+	if pinned {
+		f.Stale = stale(pin, f)
+		if f.Stale == "" && ref.Image != "" {
+			ref.Image = pin.Reference + "@" + pin.Digest
+		}
+	} else if r.lock != nil {
+		f.Stale = "it is not in the lock"
+	}
+	a, err := r.src.Resolve(r.ctx, ref, arch)
+	if err != nil {
+		return nil, err
+	}
+	f.Artifact = a
+	if pinned && f.Stale == "" && pin.Digest != a.Index { // a file or directory: there is nothing else to take
+		f.Stale = fmt.Sprintf("its content has changed: %s is locked, %s is there", pin.Digest, a.Index)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.res.Found = append(r.res.Found, f)
+	return a, nil
+}
+
+// portable is a reference as a lock has it: without a digest, and files relative to the profile.
+func portable(ref source.Ref, dir string) string {
+	for _, name := range []*string{&ref.Path, &ref.Tarball, &ref.OCILayout} {
+		if rel, err := filepath.Rel(dir, *name); *name != "" && err == nil {
+			*name = filepath.ToSlash(rel)
+		}
+	}
+	if ref.Image != "" {
+		image, _, _ := strings.Cut(ref.Image, "@")
+		return image
+	}
+	return ref.String()
+}
+
+// talosImage looks up an image of the Talos release.
+func (r *resolver) talosImage(name, arch string) (*source.Artifact, error) {
+	version := r.p.Talos.Version.String()
+	return r.resolve("talos/"+name, source.Ref{Image: r.p.Talos.Registry + "/" + name + ":" + version}, arch, "talos "+version)
 }
 
 // imager finds the imager image. That of amd64 holds the boot assets of every architecture.
 func (r *resolver) imager() {
 	r.work.Go(func() error {
-		a, err := r.src.Resolve(r.ctx, r.official(talos.ImagerImage), talos.AMD64)
+		a, err := r.talosImage(talos.ImagerImage, talos.AMD64)
 		if err != nil {
 			r.report(hcl.DiagError, r.p.Talos.At("version"), "Talos release not found", "%v.", err)
 		}
@@ -162,22 +209,31 @@ func (r *resolver) imager() {
 	})
 }
 
-// catalogue reads the catalogue of official extensions, if any image wants one.
+// catalogue finds the catalogue of official extensions, if any image has some, and reads it, if the lock does not pin them all.
 func (r *resolver) catalogue() *talos.Catalogue {
-	var wants *profile.ExtensionRef
+	var official, unpinned *profile.ExtensionRef
+	from := "catalogue " + r.p.Talos.Version.String()
 	for _, t := range r.res.Targets {
 		for i, e := range t.Image.Extensions {
-			if e.Declared == nil && wants == nil {
-				wants = &t.Image.Extensions[i]
+			if e.Declared != nil {
+				continue
+			}
+			official = &t.Image.Extensions[i]
+			if pin, ok := r.lock.Find(e.Name); !ok || !r.mayKeep(pin, from) {
+				unpinned = official
 			}
 		}
 	}
-	if wants == nil {
+	if official == nil {
 		return nil
 	}
-	c, err := ReadCatalogue(r.ctx, r.p.Talos, r.src)
+	a, err := r.talosImage(talos.ExtensionsImage, talos.AMD64)
+	var c *talos.Catalogue
+	if err == nil && unpinned != nil {
+		c, err = readCatalogue(r.ctx, r.src, a)
+	}
 	if err != nil {
-		r.report(hcl.DiagError, wants.Range, "Catalogue of extensions not found", "%v.", err)
+		r.report(hcl.DiagError, official.Range, "Catalogue of extensions not found", "%v.", err)
 	}
 	return c
 }
@@ -188,7 +244,10 @@ func ReadCatalogue(ctx context.Context, t profile.Talos, src *source.Sources) (*
 	if err != nil {
 		return nil, err
 	}
-	var c *talos.Catalogue
+	return readCatalogue(ctx, src, a)
+}
+
+func readCatalogue(ctx context.Context, src *source.Sources, a *source.Artifact) (c *talos.Catalogue, err error) {
 	err = withSpool(func(spool source.Spool) error {
 		files, err := src.Tree(ctx, a, func(p string) bool { return p == talos.CatalogueDigests || p == talos.CatalogueDescriptions }, spool)
 		if err != nil {
@@ -219,7 +278,7 @@ func (r *resolver) target(t *Target, catalogue *talos.Catalogue, installer bool)
 			continue
 		}
 		r.work.Go(func() error {
-			a, err := r.src.Resolve(r.ctx, ref, t.Arch)
+			a, err := r.resolve(lockName(e), ref, t.Arch, from)
 			if err != nil {
 				r.report(hcl.DiagError, e.Range, "Extension not found", "%v.", err)
 				return nil
@@ -232,7 +291,7 @@ func (r *resolver) target(t *Target, catalogue *talos.Catalogue, installer bool)
 		return
 	}
 	r.work.Go(func() error {
-		a, err := r.src.Resolve(r.ctx, r.official(t.Facts.InstallerBase), t.Arch)
+		a, err := r.talosImage(t.Facts.InstallerBase, t.Arch)
 		if err != nil {
 			r.report(hcl.DiagError, r.p.Talos.At("version"), "Installer base not found", "%v.", err)
 		}
@@ -249,7 +308,11 @@ func (r *resolver) locate(e profile.ExtensionRef, arch string, catalogue *talos.
 			r.report(hcl.DiagError, e.Declared.Range, "Extension not found", "%v.", err)
 			return ref, "", false
 		}
-		return ref, e.Declared.Range.String(), true
+		return ref, filepath.Base(e.Declared.Range.Filename), true
+	}
+	from = "catalogue " + r.p.Talos.Version.String()
+	if pin, ok := r.lock.Find(e.Name); ok && r.mayKeep(pin, from) {
+		return source.Ref{Image: pin.Reference}, pin.From, true
 	}
 	if catalogue == nil {
 		return ref, "", false
@@ -263,5 +326,5 @@ func (r *resolver) locate(e profile.ExtensionRef, arch string, catalogue *talos.
 	if alias != "" {
 		r.report(hcl.DiagWarning, e.Range, "Renamed extension", "The extension %q is called %q in Talos %s; that one is used. Write the new name.", alias, entry.Name, r.p.Talos.Version)
 	}
-	return source.Ref{Image: fmt.Sprintf("%s/%s:%s@%s", r.p.Talos.Registry, entry.Image(), entry.Tag, entry.Digest)}, "catalogue", true
+	return source.Ref{Image: fmt.Sprintf("%s/%s:%s@%s", r.p.Talos.Registry, entry.Image(), entry.Tag, entry.Digest)}, from, true
 }

@@ -46,6 +46,8 @@ type Talos struct {
 	Version      talos.Version
 	Registry     string `hcl:"registry"`
 	AllowUnknown bool   `hcl:"allow_unknown"`
+	// AllowMixedReleases lets one image have extensions of several Talos releases' catalogues.
+	AllowMixedReleases bool `hcl:"allow_mixed_releases"`
 	Place
 }
 

@@ -88,6 +88,8 @@ var talosSpec = &blockSpec{
 			doc: "Where imager, installer-base, the catalogue and official extensions come from."},
 		{name: "allow_unknown", kind: boolean, byDefault: false,
 			doc: "Build a version that is newer than the newest known one by the newest rules, with a warning."},
+		{name: "allow_mixed_releases", kind: boolean, byDefault: false,
+			doc: "Let an image have official extensions of several Talos releases, as a partly updated lock gives them."},
 	},
 	example: `talos {
   version = "v1.13.9"

@@ -1,0 +1,30 @@
+// Package atomicfile replaces files so that a reader sees the old content or the new, never a part.
+package atomicfile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// Prefix is what the name of a file begins with while it is written.
+const Prefix = ".tmp-"
+
+// Write replaces a file, which everybody may read, or leaves it as it was.
+func Write(name string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), Prefix+filepath.Base(name)+".")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Chmod(0o644) // whatever the umask
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}

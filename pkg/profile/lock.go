@@ -1,0 +1,130 @@
+package profile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/talosmith/talosmith/internal/atomicfile"
+)
+
+// LockName is the file beside a profile that pins what it names.
+const LockName = "extensions.lock.json"
+
+// lockVersion is that of the file's form.
+const lockVersion = 1
+
+// maxLock bounds what is read, in bytes.
+const maxLock = 8 << 20
+
+// Lock pins everything that a profile names to digests. It is made for review: sorted, with small diffs.
+type Lock struct {
+	Version int    `json:"version"` // of the form: 1
+	Talos   string `json:"talos"`
+	Pins    []Pin  `json:"pins"` // by name
+}
+
+// Pin is one name and what it stands for.
+type Pin struct {
+	Name      string `json:"name"`              // "siderolabs/gvisor", "extension.motd"; "talos/imager" and such for what Talos is made of
+	Version   string `json:"version,omitempty"` // of an extension's manifest
+	Reference string `json:"reference"`         // where it comes from, without a digest
+	Digest    string `json:"digest"`            // of the image's index, or manifest where there is none; of a directory's content
+	// From says who named it: "talos v1.13.9", "catalogue v1.13.9", "extensions.hcl".
+	From          string                        `json:"from"`
+	Verified      bool                          `json:"verified"` // whether a signature was checked
+	Architectures map[string]PinnedArchitecture `json:"architectures"`
+}
+
+// PinnedArchitecture is what a pin stands for on one architecture.
+type PinnedArchitecture struct {
+	Digest string `json:"digest"` // of the manifest
+	Size   int64  `json:"size"`   // of the compressed layers, in bytes
+}
+
+// LockPath is where a profile's lock lies.
+func (p *Profile) LockPath() string { return filepath.Join(p.Dir, LockName) }
+
+// ReadLock reads a lock; nil where there is none.
+func ReadLock(name string) (*Lock, error) {
+	st, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && st.Size() > maxLock {
+		err = fmt.Errorf("read %s: %d bytes, more than %d", name, st.Size(), maxLock)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return parseLock(name, b)
+}
+
+func parseLock(name string, b []byte) (*Lock, error) {
+	l := new(Lock)
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(l); err != nil {
+		return nil, fmt.Errorf("read %s: %w: `mage lock` writes it anew", name, err)
+	}
+	if l.Version != lockVersion {
+		return nil, fmt.Errorf("read %s: its form is version %d, this program knows %d", name, l.Version, lockVersion)
+	}
+	seen := map[string]bool{}
+	for _, p := range l.Pins {
+		if p.Name == "" || p.Digest == "" || p.Reference == "" || seen[p.Name] {
+			return nil, fmt.Errorf("read %s: pin %q is incomplete, or there twice: `mage lock` writes the file anew", name, p.Name)
+		}
+		seen[p.Name] = true
+	}
+	return l, nil
+}
+
+// Find returns the pin of a name. It may be called on nil.
+func (l *Lock) Find(name string) (Pin, bool) {
+	if l == nil {
+		return Pin{}, false
+	}
+	i := slices.IndexFunc(l.Pins, func(p Pin) bool { return p.Name == name })
+	if i < 0 {
+		return Pin{}, false
+	}
+	return l.Pins[i], true
+}
+
+// NewLock makes a lock of pins in any order.
+func NewLock(talos string, pins []Pin) *Lock {
+	l := &Lock{Version: lockVersion, Talos: talos, Pins: slices.Clone(pins)}
+	slices.SortFunc(l.Pins, func(a, b Pin) int { return strings.Compare(a.Name, b.Name) })
+	return l
+}
+
+// Without is the lock without some pins.
+func (l *Lock) Without(drop func(Pin) bool) *Lock {
+	if l == nil {
+		return nil
+	}
+	return &Lock{Version: l.Version, Talos: l.Talos, Pins: slices.DeleteFunc(slices.Clone(l.Pins), drop)}
+}
+
+// Write replaces a lock file in one go.
+func (l *Lock) Write(name string) error {
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return atomicfile.Write(name, append(b, '\n'))
+}
