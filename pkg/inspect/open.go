@@ -15,6 +15,7 @@ import (
 	"github.com/mikelolasagasti/xz"
 
 	"github.com/talosmith/talosmith/pkg/source"
+	"github.com/talosmith/talosmith/pkg/vmdisk"
 )
 
 // maxPacked is how many containers may lie around an artefact, as in disk.vmdk in an .ova in a .gz.
@@ -256,9 +257,20 @@ func (a *Artefact) openMember(ctx context.Context, r io.Reader, h *tar.Header, o
 // openVirtualDisk opens a disk whose sectors lie elsewhere in the file.
 func (a *Artefact) openVirtualDisk(ctx context.Context, c content, is form) error {
 	a.Report.Packed = append(a.Report.Packed, string(is))
-	sectors, err := openSectors(c, is)
+	sectors, err := vmdisk.NewReader(c, c.Size())
 	if err != nil {
 		return err
 	}
-	return a.openFile(ctx, sectors, "")
+	return a.openFile(ctx, section(sectors, 0, sectors.Size), "")
+}
+
+// fixedVHD tells a fixed VHD: the sectors of a disk, then a footer.
+func fixedVHD(c content) bool {
+	const footer = 512 // bytes
+	cookie := make([]byte, 8)
+	if c.Size() <= footer {
+		return false
+	}
+	_, err := c.ReadAt(cookie, c.Size()-footer)
+	return err == nil && string(cookie) == "conectix"
 }

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/talosmith/talosmith/pkg/inspect"
+	"github.com/talosmith/talosmith/pkg/source"
+)
+
+// InspectOptions say what is told of an artefact: its report, or instead its files, or instead its parts are written out.
+type InspectOptions struct {
+	JSON, Files bool
+	Extract     string // folder
+	Arch        string // of an image that there are several of
+
+	Env    func(string) (string, bool) // os.LookupEnv
+	Stdout io.Writer                   // os.Stdout
+	Stderr io.Writer                   // os.Stderr
+}
+
+func (o InspectOptions) withDefaults() InspectOptions {
+	d := Options{Env: o.Env, Stdout: o.Stdout, Stderr: o.Stderr}.withDefaults()
+	o.Env, o.Stdout, o.Stderr = d.Env, d.Stdout, d.Stderr
+	return o
+}
+
+// open is what [inspect.Open] needs of this machine: no profile, so registries are those of the environment.
+func (o InspectOptions) open(ctx context.Context, ref string) (*inspect.Artefact, error) {
+	cache, err := CacheDir(o.Env)
+	if err != nil {
+		return nil, err
+	}
+	list, _ := o.Env("TALOSMITH_MIRRORS")
+	mirrors, err := source.ParseMirrors(list)
+	if err != nil {
+		return nil, fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
+	}
+	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime}))
+	sources := source.New(source.Options{Cache: filepath.Join(cache, "downloads"), Mirrors: mirrors, Log: log})
+	return inspect.Open(ctx, ref, inspect.Options{Sources: sources, Arch: o.Arch})
+}
+
+// Inspect tells what an artefact is made of.
+func Inspect(ctx context.Context, ref string, o InspectOptions) error {
+	o = o.withDefaults()
+	a, err := o.open(ctx, ref)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.Extract != "":
+		var names []string
+		names, err = a.Extract(ctx, o.Extract)
+		for _, n := range names {
+			fmt.Fprintln(o.Stdout, filepath.Join(o.Extract, filepath.FromSlash(n)))
+		}
+	case o.JSON:
+		err = inspectJSON(ctx, a, o)
+	case o.Files:
+		err = a.Files(ctx, func(f inspect.File) error { return f.WriteText(o.Stdout) })
+	default:
+		err = a.Report.WriteText(o.Stdout)
+	}
+	return errors.Join(err, a.Close())
+}
+
+func inspectJSON(ctx context.Context, a *inspect.Artefact, o InspectOptions) error {
+	out := struct {
+		inspect.Report
+		Files []inspect.File `json:"files,omitempty"`
+	}{Report: a.Report}
+	if o.Files {
+		if err := a.Files(ctx, func(f inspect.File) error { out.Files = append(out.Files, f); return nil }); err != nil {
+			return err
+		}
+	}
+	return writeJSON(o.Stdout, out)
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// ExitError ends the program with an exit code; mage looks for the method.
+type ExitError struct {
+	error
+	Code int
+}
+
+// ExitStatus is the exit code.
+func (e ExitError) ExitStatus() int { return e.Code }
+
+func (e ExitError) Unwrap() error { return e.error }
+
+// Diff tells how two artefacts differ. The exit code is 0 if they don't, 1 if they do, 2 if that is not known.
+func Diff(ctx context.Context, from, to string, o InspectOptions) error {
+	o = o.withDefaults()
+	d, err := o.diff(ctx, from, to)
+	if err == nil && o.JSON {
+		err = writeJSON(o.Stdout, d)
+	} else if err == nil {
+		err = d.WriteText(o.Stdout)
+	}
+	switch {
+	case err != nil:
+		return ExitError{err, 2}
+	case !d.Same:
+		return ExitError{fmt.Errorf("%s and %s differ", from, to), 1}
+	}
+	return nil
+}
+
+func (o InspectOptions) diff(ctx context.Context, from, to string) (*inspect.Differences, error) {
+	a, err := o.open(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	b, err := o.open(ctx, to)
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	d, err := inspect.Diff(ctx, a, b)
+	return d, errors.Join(err, a.Close(), b.Close())
+}
