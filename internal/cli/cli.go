@@ -73,38 +73,56 @@ func CacheDir(env func(string) (string, bool)) (string, error) {
 
 // Open reads the profile and opens what a build needs. Mistakes in the profile are printed, and the error is ErrShown.
 func Open(o Options) (*Session, error) {
-	s := &Session{o: o.withDefaults()}
-	s.print = newPrinter(s.o)
-	var diags hcl.Diagnostics
-	s.Profile, diags = profile.Load(s.o.Profile, profile.Options{Env: s.o.Env})
-	if err := s.show(diags); err != nil {
+	s, err := load(o)
+	if err != nil {
 		return nil, err
 	}
-	cache, err := CacheDir(s.o.Env)
+	cache, err := s.connect()
 	if err != nil {
 		return nil, err
 	}
 	if s.epoch, err = sourceDateEpoch(s.o.Env); err != nil {
 		return nil, err
 	}
-	mirrors, _ := s.o.Env("TALOSMITH_MIRRORS")
-	more, err := source.ParseMirrors(mirrors)
-	if err != nil {
-		return nil, fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
-	}
 	if _, set := s.o.Env("GOMEMLIMIT"); !set {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	verify, _ := s.o.Env("TALOSMITH_VERIFY")
+	s.store, err = store.Open(store.Options{
+		Dir: filepath.Join(cache, storeDir), Workers: runtime.GOMAXPROCS(0), Verify: s.verify(), Observe: s.print.step, Now: time.Now,
+	})
+	return s, err
+}
+
+// load reads the profile. Mistakes in it are printed, and the error is ErrShown.
+func load(o Options) (*Session, error) {
+	s := &Session{o: o.withDefaults()}
+	s.print = newPrinter(s.o)
+	var diags hcl.Diagnostics
+	s.Profile, diags = profile.Load(s.o.Profile, profile.Options{Env: s.o.Env})
+	return s, s.show(diags)
+}
+
+// connect makes the sources, and returns the folder of their cache.
+func (s *Session) connect() (cache string, err error) {
+	if cache, err = CacheDir(s.o.Env); err != nil {
+		return "", err
+	}
+	mirrors, _ := s.o.Env("TALOSMITH_MIRRORS")
+	more, err := source.ParseMirrors(mirrors)
+	if err != nil {
+		return "", fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
+	}
 	s.sources = source.New(source.Options{
 		Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
 		Log: slog.New(slog.NewTextHandler(s.print, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime})), Progress: s.print.download,
-		Verify: verify == "1",
+		Verify: s.verify(),
 	})
-	s.store, err = store.Open(store.Options{
-		Dir: filepath.Join(cache, storeDir), Workers: runtime.GOMAXPROCS(0), Verify: verify == "1", Observe: s.print.step, Now: time.Now,
-	})
-	return s, err
+	return cache, nil
+}
+
+func (s *Session) verify() bool {
+	verify, _ := s.o.Env("TALOSMITH_VERIFY")
+	return verify == "1"
 }
 
 // memoryLimit is what the garbage collector works harder to keep to, in bytes; steps get less, see [store.DefaultMemory].
@@ -112,11 +130,8 @@ const memoryLimit = 360 << 20
 
 // TalosVersion is the Talos version of a profile, as a tag. Mistakes in the profile are printed.
 func TalosVersion(name string) (string, error) {
-	s := &Session{o: Options{Profile: name}.withDefaults()}
-	s.print = newPrinter(s.o)
-	var diags hcl.Diagnostics
-	s.Profile, diags = profile.Load(name, profile.Options{Env: s.o.Env})
-	return s.Profile.Talos.Version.String(), s.show(diags)
+	s, err := load(Options{Profile: name})
+	return s.Profile.Talos.Version.String(), err
 }
 
 func (o Options) withDefaults() Options {
