@@ -147,14 +147,12 @@ func extensions(p *parts, m *modules, own *programs) []extension {
 		{
 			name: "btrfs", version: "v" + kernelVersion(m.release), index: true,
 			description: "[extra] The kernel module btrfs, of Debian.\n",
-			fill: func(f *files) error {
-				n, ok := m.all["btrfs"]
-				if !ok {
-					return fmt.Errorf("kernel module btrfs: not in Debian's kernel package")
-				}
-				f.blob("rootfs/usr/lib/modules/"+m.release+"/"+n.Path, 0o644, n.Content)
-				return nil
-			},
+			fill:        func(f *files) error { return m.pack(f, "btrfs") },
+		},
+		{
+			name: "usb-modem-drivers", version: "v" + kernelVersion(m.release),
+			description: "[extra] The kernel module cdc-acm, of Debian.\n",
+			fill:        func(f *files) error { return m.pack(f, "cdc_acm") },
 		},
 		{
 			name: "uinput", version: "v" + kernelVersion(m.release),

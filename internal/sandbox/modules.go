@@ -108,6 +108,16 @@ func scan(f *files) ([]kmod.Module, error) {
 	return kmod.Scan(t, 0)
 }
 
+// pack adds a module to an extension as Debian has it.
+func (m *modules) pack(f *files, name string) error {
+	n, ok := m.all[name]
+	if !ok {
+		return fmt.Errorf("kernel module %s: not in Debian's kernel package", name)
+	}
+	f.blob("rootfs/usr/lib/modules/"+m.release+"/"+n.Path, 0o644, n.Content)
+	return nil
+}
+
 // unpack adds a module without its compression, which the kernel signature is not part of.
 func (m *modules) unpack(f *files, name string) error {
 	n, ok := m.all[name]

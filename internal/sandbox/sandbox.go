@@ -5,16 +5,17 @@
 // and the contents of extensions; of ours are the programs init (which is its whole user space but modprobe), service and
 // installer. It is published under the official names: imager, installer-base, extensions and the extensions' own, for amd64:
 //
-//	crun              extra  tiny; an image index
-//	gvisor            core   one big static Go binary; zstd layer
-//	tailscale         extra  an extension service, whose static Go binary has two hard-linked names; Docker's media types
-//	realtek-firmware  core   firmware; two layers (gzip, zstd): the second has a whiteout, an opaque directory and a changed file
-//	bnx2-bnx2x        core   firmware
-//	intel-ucode       core   microcode
-//	amd-ucode         core   microcode and other firmware
-//	btrfs             extra  a kernel module (.ko.xz) that needs others of the base
-//	uinput            extra  a kernel module (.ko) in extras/
-//	fuse3             core   files with SELinux labels in PAX records
+//	crun               extra  tiny; an image index
+//	gvisor             core   one big static Go binary; zstd layer
+//	tailscale          extra  an extension service, whose static Go binary has two hard-linked names; Docker's media types
+//	realtek-firmware   core   firmware; two layers (gzip, zstd): the second has a whiteout, an opaque directory and a changed file
+//	bnx2-bnx2x         core   firmware
+//	intel-ucode        core   microcode
+//	amd-ucode          core   microcode and other firmware
+//	btrfs              extra  a kernel module (.ko.xz) that needs others of the base
+//	usb-modem-drivers  extra  the same; its old name was usb-modem
+//	uinput             extra  a kernel module (.ko) in extras/
+//	fuse3              core   files with SELinux labels in PAX records
 //
 // A release is built once for what it is made of (packages, our sources, compilers), below Options.Cache, and removed when
 // another is built a week after its last use.
