@@ -101,17 +101,21 @@ func (p *packer) skipTo(at int64) error {
 	return p.put(nil, at-p.at, last)
 }
 
+const zstdBlock = 4 * mib
+
 // zstdStream is frames one after another, each of a block.
 type zstdStream struct{}
 
-func (zstdStream) limits() (block, encoders int)   { return 2 * mib, 4 }
+func (zstdStream) limits() (block, encoders int)   { return zstdBlock, 3 }
 func (zstdStream) start() []byte                   { return nil }
 func (zstdStream) add(_ []byte, _ int64, _ []byte) {}
 func (zstdStream) end() []byte                     { return nil }
 
-func (zstdStream) encoder() (encode, error) { return zstdEncoder(zstd.SpeedBetterCompression) }
+func (zstdStream) encoder() (encode, error) {
+	return zstdEncoder(zstd.SpeedBetterCompression, zstdBlock)
+}
 
-func zstdEncoder(level zstd.EncoderLevel) (encode, error) {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+func zstdEncoder(level zstd.EncoderLevel, window int) (encode, error) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
 	return func(dst, src []byte) ([]byte, error) { return e.EncodeAll(src, dst), nil }, err
 }

@@ -47,7 +47,7 @@
 // # Byte map: compression
 //
 //	gz            one member (RFC 1952): deflate streams of 1 MiB each, joined by empty stored blocks
-//	xz            one stream: blocks of 4 MiB that give their sizes, CRC64, index (https://tukaani.org/xz/xz-file-format.txt)
+//	xz            one stream: blocks of 1 MiB that give their sizes, CRC64, index (https://tukaani.org/xz/xz-file-format.txt)
 //	zst           frames of 4 MiB with size and checksum, one after another (RFC 8878)
 //	tar.gz        gz of an archive with one member, disk.raw (or .qcow2, …), as old GNU sparse file: header, further headers with
 //	              the map of extents, the extents' bytes, zeros up to a multiple of 10240

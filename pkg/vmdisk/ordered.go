@@ -28,7 +28,7 @@ type job struct {
 
 // newOrdered starts a worker for each encoder. Close must be called.
 func newOrdered(encoders []encode, done func(index int64, in, out []byte) error) *ordered {
-	depth := 2 * len(encoders)
+	depth := len(encoders) + 2
 	o := &ordered{make(chan *job, depth), make(chan *job, depth), make(chan *job, depth), atomic.Bool{}, nil, make(chan struct{})}
 	for range depth {
 		o.free <- &job{finished: make(chan struct{}, 1)}

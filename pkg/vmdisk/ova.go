@@ -3,6 +3,7 @@ package vmdisk
 import (
 	"archive/tar"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -41,7 +42,8 @@ func newOVA(raw image, diskSize int64, o Options) image {
 				return err
 			}
 			again := newDigester()
-			if err := writeVMDK(io.MultiWriter(t, again), raw, diskSize, o.ID); err != nil {
+			err := writeVMDK(io.MultiWriter(again, t), raw, diskSize, o.ID)
+			if err != nil && !errors.Is(err, tar.ErrWriteTooLong) {
 				return err
 			}
 			if again.result() != disk {

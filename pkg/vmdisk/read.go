@@ -141,10 +141,12 @@ type piece struct {
 
 // blocks is a disk that is kept in blocks.
 type blocks struct {
-	f      file
-	block  int64
-	find   func(index int64) (piece, error)
-	unpack func(dst, packed []byte) error
+	f     file
+	size  int64 // of the disk
+	block int64
+	find  func(index int64) (piece, error)
+	// unpack fills dst, or of the disk's last block at least the first need bytes.
+	unpack func(dst, packed []byte, need int64) error
 
 	mu     sync.Mutex
 	index  int64 // of the block in unpacked, -1 without one
@@ -178,7 +180,7 @@ func (b *blocks) readBlock(p []byte, index, within int64) error {
 		return b.f.read(p, at.at+within)
 	}
 	if b.index != index || b.whole == nil {
-		if err := b.unpackBlock(at); err != nil {
+		if err := b.unpackBlock(at, index); err != nil {
 			b.index = -1
 			return err
 		}
@@ -188,7 +190,7 @@ func (b *blocks) readBlock(p []byte, index, within int64) error {
 	return nil
 }
 
-func (b *blocks) unpackBlock(at piece) error {
+func (b *blocks) unpackBlock(at piece, index int64) error {
 	if b.whole == nil {
 		b.whole = make([]byte, b.block)
 	}
@@ -199,29 +201,7 @@ func (b *blocks) unpackBlock(at piece) error {
 	if err := b.f.read(packed, at.at); err != nil {
 		return err
 	}
-	return b.unpack(b.whole, packed)
-}
-
-// fill reads p, and no more.
-func fill(r io.Reader, p []byte) error {
-	if _, err := io.ReadFull(r, p); err != nil {
-		return fmt.Errorf("unpack: %w", err)
-	}
-	return nil
-}
-
-// readExactly fills p and wants no more to follow.
-func readExactly(r io.Reader, p []byte) error {
-	if err := fill(r, p); err != nil {
-		return err
-	}
-	var one [1]byte
-	if n, err := io.ReadFull(r, one[:]); n > 0 {
-		return fmt.Errorf("unpack: more than %d bytes", len(p))
-	} else if err != io.EOF {
-		return fmt.Errorf("unpack: %w", err)
-	}
-	return nil
+	return b.unpack(b.whole, packed, min(b.block, b.size-index*b.block))
 }
 
 func openVHD(f file) (*Reader, error) {

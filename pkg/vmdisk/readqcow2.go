@@ -3,6 +3,7 @@ package vmdisk
 import (
 	"bytes"
 	"fmt"
+	"io"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
@@ -58,7 +59,7 @@ func openQCOW2(f file) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{Size: int64(size), ClusterSize: cluster, layout: &blocks{f: f, block: cluster, find: q.find, unpack: unpack}}, nil
+	return &Reader{Size: int64(size), ClusterSize: cluster, layout: &blocks{f: f, size: int64(size), block: cluster, find: q.find, unpack: unpack}}, nil
 }
 
 // maxRead is the size of the largest disk that is read: offsets are far from overflow.
@@ -68,7 +69,7 @@ const maxRead = 1 << 52
 const maxZstdWindow = 8 * mib
 
 // unpacker says how clusters are compressed, from the fields that only version 3 has.
-func (q *qcow2Reader) unpacker() (func(dst, packed []byte) error, error) {
+func (q *qcow2Reader) unpacker() (func(dst, packed []byte, need int64) error, error) {
 	if q.version == 2 {
 		return inflateCluster, nil
 	}
@@ -125,16 +126,23 @@ func (q *qcow2Reader) packed(entry uint64) (piece, error) {
 	return piece{at: at, length: min((sectors+1)*sector-at%sector, q.f.size-at)}, nil
 }
 
-// inflateCluster reads up to the cluster's end; what follows in the sector is of others.
-func inflateCluster(dst, packed []byte) error {
-	return fill(flate.NewReader(bytes.NewReader(packed)), dst)
+// inflateCluster reads no more than the cluster: what follows in the last sector is of others.
+func inflateCluster(dst, packed []byte, need int64) error {
+	return unpackCluster(flate.NewReader(bytes.NewReader(packed)), dst[:need])
 }
 
-func unzstdCluster(dst, packed []byte) error {
+func unzstdCluster(dst, packed []byte, need int64) error {
 	r, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
 	if err != nil {
 		return fmt.Errorf("unpack: %w", err)
 	}
 	defer r.Close()
-	return fill(r, dst)
+	return unpackCluster(r, dst[:need])
+}
+
+func unpackCluster(r io.Reader, dst []byte) error {
+	if _, err := io.ReadFull(r, dst); err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	return nil
 }

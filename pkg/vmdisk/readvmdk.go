@@ -3,6 +3,7 @@ package vmdisk
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/bits"
 
 	"github.com/klauspost/compress/zlib"
@@ -58,7 +59,7 @@ func openVMDK(f file) (*Reader, error) {
 	}
 	v := &vmdkReader{f: f, grain: int64(grainSectors), perTable: int64(perTable), directory: int64(directory) * sector}
 	v.directoryPage, v.tablePage = table{f: f, at: -1}, table{f: f, at: -1}
-	return &Reader{Size: int64(capacity) * sector, layout: &blocks{f: f, block: v.grain * sector, find: v.find, unpack: inflateGrain}}, nil
+	return &Reader{Size: int64(capacity) * sector, layout: &blocks{f: f, size: int64(capacity) * sector, block: v.grain * sector, find: v.find, unpack: inflateGrain}}, nil
 }
 
 func (v *vmdkReader) find(index int64) (piece, error) {
@@ -96,11 +97,23 @@ func (v *vmdkReader) grainAt(index, at int64) (piece, error) {
 	return piece{at: at + grainHead, length: length}, nil
 }
 
-// inflateGrain unpacks a grain. The disk's last may be shorter than the others.
-func inflateGrain(dst, packed []byte) error {
+// inflateGrain unpacks a grain, all of it, for the checksum at its end.
+func inflateGrain(dst, packed []byte, need int64) error {
 	r, err := zlib.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return fmt.Errorf("unpack: %w", err)
 	}
-	return readExactly(r, dst)
+	n, err := io.ReadFull(r, dst)
+	if err == io.ErrUnexpectedEOF && int64(n) >= need {
+		return nil // the disk's last grain, which some writers cut off
+	}
+	if err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
+		return fmt.Errorf("unpack: more than %d bytes", len(dst))
+	} else if err != io.EOF {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	return nil
 }

@@ -36,9 +36,7 @@ func sparseTar(img image, name string, modified int64) (image, error) {
 		spans = append(spans, span{at, n})
 		data += n
 	}
-	if last := len(spans) - 1; last < 0 || spans[last].at+spans[last].size < size {
-		spans = append(spans, span{size, 0}) // how GNU tar tells of a hole at the end
-	}
+	spans = append(spans, span{size, 0}) // as GNU tar ends them, for a hole at the end
 	head := sparseHeader(name, modified, size, data, spans)
 	return func(w io.WriterAt) (int64, error) {
 		n, err := appendTo(w, func(w io.Writer) error {

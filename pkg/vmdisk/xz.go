@@ -28,7 +28,7 @@ type xzStream struct {
 	records []byte // of the index
 }
 
-func (*xzStream) limits() (block, encoders int) { return xzBlock, 4 }
+func (*xzStream) limits() (block, encoders int) { return xzBlock, 3 }
 
 func (*xzStream) start() []byte {
 	flags := []byte{0, xzCheck}
@@ -40,7 +40,7 @@ func (*xzStream) start() []byte {
 func (*xzStream) encoder() (encode, error) {
 	var data bytes.Buffer
 	var scratch []byte
-	try, err := zstdEncoder(zstd.SpeedFastest)
+	try, err := zstdEncoder(zstd.SpeedFastest, xzBlock)
 	return func(dst, src []byte) (out []byte, err error) {
 		data.Reset()
 		if scratch, err = try(scratch[:0], src); err != nil {
