@@ -15,7 +15,7 @@ import (
 )
 
 // showMount mounts a block device as "type:device" or "type:device:rw" says, and prints every file. With rw it writes a file
-// first, and mounts again.
+// first (and onto Talos's BOOT a second installation), and mounts again.
 func showMount(what string) {
 	kind, device, _ := strings.Cut(what, ":")
 	device, rw := strings.CutSuffix(device, ":rw")
@@ -38,7 +38,11 @@ func showMount(what string) {
 }
 
 func mountDevice(kind, device string, rw bool) string {
-	for _, module := range []string{"virtio_blk", kind} {
+	driver := kind
+	if kind == "iso9660" {
+		driver = "isofs"
+	}
+	for _, module := range []string{"virtio_blk", driver} {
 		if msg := modprobe(module); msg != "loaded" && msg != "live" {
 			return msg
 		}
@@ -54,6 +58,9 @@ func mountDevice(kind, device string, rw bool) string {
 		return "mounted"
 	}
 	err := os.WriteFile("/mnt/standin-was-here", []byte("written by the kernel\n"), 0o644)
+	if _, statErr := os.Stat("/mnt/A"); err == nil && statErr == nil {
+		err = upgrade("/mnt")
+	}
 	if err == nil {
 		err = unix.Unmount("/mnt", 0)
 	}
@@ -64,6 +71,19 @@ func mountDevice(kind, device string, rw bool) string {
 		return err.Error()
 	}
 	return "mounted"
+}
+
+// upgrade writes what Talos's upgrade writes onto BOOT: the other slot's kernel and initramfs, and a new grub.cfg.
+func upgrade(boot string) error {
+	if err := os.CopyFS(filepath.Join(boot, "B"), os.DirFS(filepath.Join(boot, "A"))); err != nil {
+		return err
+	}
+	name := filepath.Join(boot, "grub", "grub.cfg")
+	config, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, []byte(strings.ReplaceAll(string(config), "/A/", "/B/")), 0o600)
 }
 
 func showFile(path string) {

@@ -1,0 +1,232 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/talosmith/talosmith/internal/sandbox/report"
+	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
+	"github.com/talosmith/talosmith/internal/tooltest"
+	"github.com/talosmith/talosmith/internal/vm"
+	"github.com/talosmith/talosmith/pkg/gpt"
+	"github.com/talosmith/talosmith/pkg/iso9660"
+	"github.com/talosmith/talosmith/pkg/tree"
+	"github.com/talosmith/talosmith/pkg/xfs"
+)
+
+// cutOut writes a part of a file to a file of its own, with holes.
+func cutOut(t *testing.T, name string, off, size int64) string {
+	t.Helper()
+	in, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(filepath.Join(t.TempDir(), "section"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	buf, zeros := make([]byte, 1<<20), make([]byte, 1<<20)
+	for at := int64(0); at < size; at += int64(len(buf)) {
+		n, err := in.ReadAt(buf[:min(int64(len(buf)), size-at)], off+at)
+		if err != nil && err != io.EOF {
+			t.Fatal(err)
+		}
+		if string(buf[:n]) != string(zeros[:n]) {
+			if _, err := out.WriteAt(buf[:n], at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := out.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	return out.Name()
+}
+
+// byPath are the lines of files by their path.
+func byPath(lines []report.Line) map[string]report.Line {
+	all := map[string]report.Line{}
+	for _, l := range lines {
+		all[l.Get("path")] = l
+	}
+	return all
+}
+
+// sameFiles compares what the kernel sees with a tree.
+func sameFiles(t *testing.T, got map[string]report.Line, want *tree.Tree) {
+	t.Helper()
+	for n := range want.All() {
+		l, ok := got[n.Path]
+		if !ok {
+			t.Errorf("the kernel does not see %s", n.Path)
+			continue
+		}
+		mode := int64(n.Mode.Perm()) | map[fs.FileMode]int64{0: 0o100000, fs.ModeDir: 0o040000, fs.ModeSymlink: 0o120000}[n.Mode.Type()]
+		if l.Get("mode") != strconv.FormatInt(mode, 8) || l.Get("link") != n.Link || l.Get("mtime") != strconv.FormatInt(n.ModTime.Unix(), 10) {
+			t.Errorf("%s: the kernel says %v, want mode %o, link %q, time %d", n.Path, l, mode, n.Link, n.ModTime.Unix())
+		}
+		if n.Content != nil && l.Get("sha256") != hashOf(t, n.Content) {
+			t.Errorf("%s: the kernel reads other content", n.Path)
+		}
+	}
+}
+
+func hashOf(t *testing.T, b tree.Blob) string {
+	t.Helper()
+	r, err := b.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// TestKernelMountsISO lets Linux mount the ISO, whose files lie in its EFI system partition.
+func TestKernelMountsISO(t *testing.T) {
+	t.Parallel()
+	_, file := build(t).artefact(t, ".iso")
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := iso9660.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameFiles(t, byPath(sandboxtest.Mount(t, "iso9660", file, false)), r.Tree)
+}
+
+// TestUpgradeOnBOOT lets Linux write a second installation onto BOOT, as Talos does when it upgrades, and read everything again.
+func TestUpgradeOnBOOT(t *testing.T) {
+	t.Parallel()
+	_, file := build(t).artefact(t, ".raw")
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, notes, err := gpt.Read(f, st.Size())
+	if err != nil || len(notes) > 0 {
+		t.Fatal(notes, err)
+	}
+	p := table.Partitions[2]
+	boot := cutOut(t, file, int64(p.First)*512, int64(p.Last-p.First+1)*512)
+	image, err := os.Open(boot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer image.Close()
+	r, err := xfs.NewReader(image)
+	if err != nil || r.Label != "BOOT" {
+		t.Fatalf("label %q, %v", r.Label, err)
+	}
+	before, err := r.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := byPath(sandboxtest.Mount(t, "xfs", boot, true))
+	for _, name := range []string{"vmlinuz", "initramfs.xz"} {
+		n, ok := before.Lookup("A/" + name)
+		if !ok {
+			t.Fatalf("no A/%s", name)
+		}
+		want := hashOf(t, n.Content)
+		for _, slot := range []string{"A/", "B/"} {
+			if got[slot+name].Get("sha256") != want {
+				t.Errorf("%s%s: %v", slot, name, got[slot+name])
+			}
+		}
+	}
+	config, err := fs.ReadFile(r, "grub/grub.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := hashOf(t, tree.String(strings.ReplaceAll(string(config), "/A/", "/B/"))); got["grub/grub.cfg"].Get("sha256") != want {
+		t.Errorf("grub.cfg: %v", got["grub/grub.cfg"])
+	}
+}
+
+// TestKernelMountsXFS lets Linux read and write a file system with directories of every form.
+func TestKernelMountsXFS(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1767225600, 0)
+	nodes := []tree.Node{
+		{Path: "short", Mode: fs.ModeSymlink | 0o777, ModTime: at, Link: "many/1"},
+		{Path: "long", Mode: fs.ModeSymlink | 0o777, ModTime: at, Link: strings.Repeat("x/", 400)},
+		{Path: "empty", Mode: 0o600, ModTime: at, Content: tree.Zeros(0)},
+		{Path: "holes", Mode: 0o644, ModTime: at, Content: tree.Concat(tree.String("start"), tree.Zeros(20<<20), tree.String("end"))},
+	}
+	for dir, entries := range map[string]int{"few": 3, "some": 60, "many": 1500} {
+		nodes = append(nodes, tree.Node{Path: dir, Mode: fs.ModeDir | 0o755, ModTime: at})
+		for i := range entries {
+			nodes = append(nodes, tree.Node{Path: fmt.Sprintf("%s/%d", dir, i), Mode: 0o644, ModTime: at, Content: tree.String(dir)})
+		}
+	}
+	files, err := tree.New(append(nodes, tree.Node{Path: ".", Mode: fs.ModeDir | 0o755, ModTime: at}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := xfs.Plan(files, xfs.Options{Size: 512 << 20, Label: "test", UUID: [16]byte{1, 2, 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "xfs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(image.Size()); err != nil {
+		t.Fatal(err)
+	}
+	if err := image.Write(f); err != nil {
+		t.Fatal(err)
+	}
+	got := byPath(sandboxtest.Mount(t, "xfs", f.Name(), true))
+	if got["standin-was-here"].Get("size") != "22" {
+		t.Errorf("what the kernel wrote: %v", got["standin-was-here"])
+	}
+	unchanged, err := files.Filter(func(n tree.Node) bool { return n.Path != "." })
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := got["."]
+	for i, field := range root.Fields { // it was written to
+		if field.Key == "mtime" {
+			root.Fields[i].Value = strconv.FormatInt(at.Unix(), 10)
+		}
+	}
+	got["."] = root
+	sameFiles(t, got, unchanged)
+}
+
+// TestBiggerDisk boots the disk image on a disk that is larger, so that the table's copy is not at its end.
+func TestBiggerDisk(t *testing.T) {
+	t.Parallel()
+	_, file := build(t).artefact(t, ".raw")
+	disk := filepath.Join(t.TempDir(), "disk.qcow2")
+	tooltest.Run(t, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", file, disk, "20G")
+	r := sandboxtest.Boot(t, vm.Machine{Disk: disk})
+	if len(r.Of("EXTENSION")) < 9 {
+		t.Errorf("extensions %v", r.Of("EXTENSION"))
+	}
+}
