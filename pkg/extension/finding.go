@@ -30,11 +30,20 @@ type Finding struct {
 
 // String returns the finding on one line.
 func (f Finding) String() string {
-	s := string(f.Severity) + " " + f.Code + ": "
+	f.Detail = ""
+	return string(f.Severity) + " " + f.Code + ": " + f.Text()
+}
+
+// Text returns what the finding says, in full.
+func (f Finding) Text() string {
+	s := f.Summary
 	if f.Path != "" {
-		s += fmt.Sprintf("%q: ", "/"+f.Path)
+		s = fmt.Sprintf("%q: %s", "/"+f.Path, s)
 	}
-	return s + f.Summary
+	if f.Detail != "" {
+		s += "; " + f.Detail
+	}
+	return s
 }
 
 // Codes of findings.

@@ -144,6 +144,14 @@ func (r *resolver) targets(req Request) (jobs []Job) {
 	return jobs
 }
 
+// why says why an extension is not in a catalogue, or what could be meant.
+func why(name string, v talos.Version, c *talos.Catalogue) string {
+	if reason := talos.WhyAbsent(name, v); reason != "" {
+		return " " + reason
+	}
+	return didYouMean(c.Nearest(name, 3))
+}
+
 func didYouMean(names []string) string {
 	if len(names) == 0 {
 		return ""
@@ -320,7 +328,7 @@ func (r *resolver) locate(e profile.ExtensionRef, arch string, catalogue *talos.
 	entry, alias, ok := catalogue.Find(e.Name)
 	if !ok {
 		r.report(hcl.DiagError, e.Range, "Unknown extension", "The catalogue of Talos %s has no extension %q.%s `mage extensions` lists all.",
-			r.p.Talos.Version, e.Name, didYouMean(catalogue.Nearest(e.Name, 3)))
+			r.p.Talos.Version, e.Name, why(e.Name, r.p.Talos.Version, catalogue))
 		return ref, "", false
 	}
 	if alias != "" {

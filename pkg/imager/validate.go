@@ -1,0 +1,100 @@
+package imager
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/talosmith/talosmith/pkg/extension"
+	"github.com/talosmith/talosmith/pkg/profile"
+	"github.com/talosmith/talosmith/pkg/source"
+	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// Validate checks those extensions of the profile's images that lie on this machine as plain files: directories, and what is written in the
+// profile. It needs no network.
+func Validate(ctx context.Context, p *profile.Profile) hcl.Diagnostics {
+	r := &resolver{ctx: ctx, p: p, src: source.New(source.Options{})}
+	seen := map[*profile.Extension][]string{}
+	for _, img := range p.Images {
+		for _, arch := range img.Architectures {
+			facts, err := p.Talos.Facts(img.Platform, arch)
+			if err != nil {
+				r.report(hcl.DiagError, img.Range, "No such target", "%v.", err)
+				continue
+			}
+			for _, ref := range img.Extensions {
+				e := ref.Declared
+				if e == nil || slices.Contains(seen[e], arch) {
+					continue
+				}
+				seen[e] = append(seen[e], arch)
+				if s := e.For(arch); s != nil && (s.Authored() || s.Path != "") {
+					r.validate(e, s, facts)
+				}
+			}
+		}
+	}
+	return r.diags
+}
+
+func (r *resolver) validate(e *profile.Extension, s *profile.Source, f talos.Facts) {
+	found, err := r.findings(e, f)
+	if err != nil {
+		r.report(hcl.DiagError, e.Range, "Bad extension", "%v.", err)
+	}
+	for _, finding := range found {
+		severity := hcl.DiagError
+		if finding.Severity == extension.Warning {
+			severity = hcl.DiagWarning
+		}
+		r.report(severity, placeOf(finding, e, s), "Extension check: "+finding.Code, "%s.", finding.Text())
+	}
+}
+
+func (r *resolver) findings(e *profile.Extension, f talos.Facts) ([]extension.Finding, error) {
+	ref, err := Ref(e, f.Arch)
+	if err != nil {
+		return nil, err
+	}
+	a, err := r.src.Resolve(r.ctx, ref, f.Arch)
+	if err != nil {
+		return nil, err
+	}
+	return check(r.ctx, r.src, a, f)
+}
+
+// check finds what is wrong with an extension that was resolved.
+func check(ctx context.Context, src *source.Sources, a *source.Artifact, f talos.Facts) (found []extension.Finding, err error) {
+	err = withSpool(func(spool source.Spool) error {
+		t, err := src.Tree(ctx, a, nil, spool)
+		if err != nil {
+			return err
+		}
+		ext, err := extension.Load(t)
+		if err != nil {
+			return err
+		}
+		found = ext.Check(f)
+		return nil
+	})
+	return found, err
+}
+
+// placeOf is where the profile says what a finding is about.
+func placeOf(f extension.Finding, e *profile.Extension, s *profile.Source) hcl.Range {
+	for _, file := range s.Files {
+		if strings.HasPrefix(file.Path+"/", "/"+f.Path+"/") && f.Path != "" && f.Path != tree.Root {
+			return file.Range
+		}
+	}
+	for _, service := range s.Services {
+		if f.Path == extension.ServicePath(service.Name) {
+			return service.Range
+		}
+	}
+	return e.Range
+}
