@@ -196,6 +196,10 @@ func decode(p *Profile, bodies []*hclsyntax.Body, o Options, diags *diagnostics)
 	}
 	d.talos(p, root, blocks["talos"])
 	d.registries(p, blocks["registry"])
+	for _, b := range blocks["store"] {
+		p.Store = new(Store)
+		fill(p.Store, d.node(b, nil))
+	}
 	p.Images = d.images(blocks["image"], &p.Talos)
 	d.sources(p, blocks["extension"])
 }

@@ -11,6 +11,8 @@ type Profile struct {
 	Talos      Talos
 	Extensions []*Extension
 	Registries []*Registry
+	// Store is nil where the profile has none.
+	Store *Store
 	// Images in the order of the profile, a matrix expanded; without those that are only inherited from.
 	Images []*Image
 
@@ -69,6 +71,14 @@ type Registry struct {
 	ClientCert string `hcl:"client_cert"`
 	ClientKey  string `hcl:"client_key"`
 	Insecure   bool   `hcl:"insecure"`
+	Place
+}
+
+// Store is where machines share what building steps made.
+type Store struct {
+	// Registry is a repository, with its host.
+	Registry string `hcl:"registry"`
+	Write    bool   `hcl:"write"`
 	Place
 }
 

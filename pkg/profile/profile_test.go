@@ -141,9 +141,13 @@ func dumped(t *testing.T, p *Profile) []byte {
 		}
 	}
 	var plain any
-	b, err := json.Marshal(map[string]any{
+	all := map[string]any{
 		"Talos": p.Talos, "Version": p.Talos.Version.String(), "Extensions": extensions, "Registries": p.Registries, "Images": p.Images, "Dir": p.Dir, "FileNames": files,
-	})
+	}
+	if p.Store != nil {
+		all["Store"] = p.Store
+	}
+	b, err := json.Marshal(all)
 	if err == nil {
 		err = json.Unmarshal(b, &plain)
 	}
@@ -239,6 +243,7 @@ func TestTable(t *testing.T) {
 		{serviceSpec, Service{}, nil},
 		{serviceSpec.blocks[0], Security{}, nil},
 		{registrySpec, Registry{}, nil},
+		{storeSpec, Store{}, nil},
 		{imageSpec, Image{}, []string{"inherits", "matrix", "name"}},
 		{outputSpec, Output{}, nil},
 	} {

@@ -117,6 +117,18 @@ var repositoryRule = rule{
 	},
 }
 
+var storeRule = rule{
+	doc:     "a host and a repository",
+	pattern: `^[^/]+/.+$`,
+	check: func(s string) string {
+		_, _, tag, digest, wrong := parseReference(s)
+		if wrong == "" && tag+digest != "" {
+			wrong = fmt.Sprintf("%s has a tag or a digest, but the store makes its own tags. Leave it out.", quote(s))
+		}
+		return wrong
+	},
+}
+
 var imageRule = rule{
 	doc:     "an image reference with host and tag or digest",
 	pattern: `^[^/]+/.+[:@].+$`,

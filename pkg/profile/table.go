@@ -76,7 +76,7 @@ func oneOf(values ...string) func() []string { return func() []string { return v
 
 // fileSpec is a whole profile.
 var fileSpec = &blockSpec{
-	blocks: []*blockSpec{talosSpec, variableSpec, localsSpec, extensionSpec, registrySpec, imageSpec},
+	blocks: []*blockSpec{talosSpec, variableSpec, localsSpec, extensionSpec, registrySpec, storeSpec, imageSpec},
 }
 
 var talosSpec = &blockSpec{
@@ -219,6 +219,22 @@ var registrySpec = &blockSpec{
 	example: `registry "ghcr.io" {
   mirrors = ["https://mirror.corp/ghcr"]
   ca      = "corp.pem"
+}
+`,
+}
+
+var storeSpec = &blockSpec{
+	name: "store", once: true,
+	doc: "Where machines share what building steps made, such as an extension's squashfs: a repository of an OCI registry. A machine that is new to the profile " +
+		"gets it from there instead of compressing it again. Credentials are those of docker or podman, TLS settings those of the registry's block.",
+	attributes: []attribute{
+		{name: "registry", kind: text, required: true, rule: storeRule, doc: "The repository."},
+		{name: "write", kind: boolean, byDefault: false,
+			doc: "Upload what is made here. Whoever may write to the repository decides what images are made of, so leave it off and set the environment variable " +
+				"`TALOSMITH_STORE_WRITE=1` where only reviewed changes are built."},
+	},
+	example: `store {
+  registry = "registry.corp/cache/talosmith"
 }
 `,
 }

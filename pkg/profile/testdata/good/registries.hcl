@@ -13,6 +13,11 @@ registry "registry.corp:5000" {
   insecure = true
 }
 
+store {
+  registry = "registry.corp:5000/cache/talosmith"
+  write    = true
+}
+
 image "metal" {
   output "iso" {}
 }
