@@ -150,6 +150,9 @@ func TestUKI(t *testing.T) {
 	t.Parallel()
 	r := newWorld(t, "v1.13.9").run()
 	r.build(twoArchitectures, imager.Request{Kinds: []talos.Kind{talos.KindUKI, talos.KindInitramfs, talos.KindKernel}})
+	if notes := strings.Join(r.notes, "\n"); strings.Count(notes, "no boot splash") != 2 { // one for each architecture
+		t.Errorf("notes %s", notes)
+	}
 	for arch, machine := range map[string]uint16{"amd64": 0x8664, "arm64": 0xaa64} {
 		f, err := uki.Read(bytes.NewReader(r.read("metal-" + arch + "-uki.efi")))
 		if err != nil {

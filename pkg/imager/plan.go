@@ -17,7 +17,7 @@ type Graph struct {
 type targetSteps struct {
 	Target
 	Imager *source.Artifact
-	// Assets, Base and so on: see steps.go.
+	// Assets, Base and so on: .
 	Assets, Base, Rootfs, BaseModules *store.Step
 	Extensions                        []extensionSteps
 }

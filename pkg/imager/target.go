@@ -32,6 +32,8 @@ type target struct {
 	mu     sync.Mutex
 	assets *tree.Tree
 	file   *os.File
+
+	noSplash sync.Once
 }
 
 // layer is a squashfs image in the initramfs.

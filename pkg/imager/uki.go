@@ -104,6 +104,9 @@ func (t *target) uki(ctx context.Context, kind talos.Kind) (*uki.Image, ukiPlace
 func (t *target) splash(ctx context.Context) (tree.Blob, error) {
 	if t.Image.Splash == "" {
 		if !t.facts.Splash {
+			t.noSplash.Do(func() {
+				t.o.note("image %s: %s has no boot splash in /%s that is known, so the UKI shows none; splash = \"FILE.bmp\" gives it one", t.Name(), t.Imager.Ref, installerPath)
+			})
 			return nil, nil
 		}
 		return t.asset(ctx, splashPath)

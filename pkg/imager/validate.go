@@ -32,7 +32,7 @@ func Validate(ctx context.Context, p *profile.Profile) hcl.Diagnostics {
 					continue
 				}
 				seen[e] = append(seen[e], arch)
-				if s := e.For(arch); s != nil && (s.Authored() || s.Path != "") {
+				if s := e.For(arch); s != nil && s.Local() {
 					r.validate(e, s, facts)
 				}
 			}

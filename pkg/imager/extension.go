@@ -1,0 +1,185 @@
+package imager
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/talosmith/talosmith/pkg/extension"
+	"github.com/talosmith/talosmith/pkg/initramfs"
+	"github.com/talosmith/talosmith/pkg/source"
+	"github.com/talosmith/talosmith/pkg/squashfs"
+	"github.com/talosmith/talosmith/pkg/store"
+	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// extensionSteps are all that is made of one extension. An output that the extension has nothing for is empty.
+type extensionSteps struct {
+	Pack, Info, Squashfs, Intel, AMD, Firmware, Modules *store.Step
+}
+
+// extensionInfo is what later stages want to know of an extension without opening it.
+type extensionInfo struct {
+	Manifest extension.Manifest
+	Findings []extension.Finding
+	// What it brings.
+	Intel, AMD, Firmware, Modules bool
+	// Size of its files in bytes.
+	Size int64
+}
+
+func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.Step, epoch *time.Time) extensionSteps {
+	var s extensionSteps
+	s.Pack = packStep(src, e, base, epoch)
+	// part is a step that makes something of the extension's parts.
+	part := func(name string, params any, run func(context.Context, store.Output, *extension.Extension, extension.Parts) error) *store.Step {
+		return &store.Step{
+			Name: name, Label: e.Name, Inputs: []*store.Step{s.Pack},
+			Params: []any{extension.Version, source.Version, f.LibDir, newestTime(epoch).Unix(), params},
+			Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+				return withPack(ctx, in[0], func(t *tree.Tree) error {
+					ext, err := extension.Load(t)
+					if err != nil {
+						return err
+					}
+					parts, err := ext.Parts(f, newestTime(epoch))
+					if err != nil {
+						return err
+					}
+					return run(ctx, out, ext, parts)
+				})
+			},
+		}
+	}
+	s.Info = part("check", f.Version.String(), func(_ context.Context, out store.Output, ext *extension.Extension, parts extension.Parts) error {
+		return writeJSON(out, extensionInfo{
+			Manifest: ext.Manifest, Findings: ext.Check(f),
+			Intel: len(parts.IntelUcode) > 0, AMD: len(parts.AMDUcode) > 0, Firmware: parts.Firmware != nil, Modules: len(parts.Modules) > 0,
+			Size: contentSize(ext.Root),
+		})
+	})
+	opts := squashfsOptions(f)
+	s.Squashfs = part("squashfs", squashfsParams(opts), func(ctx context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
+		opts := opts
+		opts.Workers = store.Cores(ctx)
+		opts.ModTime = newest(parts.Squashfs)
+		_, err := squashfs.Write(out, parts.Squashfs, opts)
+		return err
+	})
+	s.Squashfs.Cores, s.Squashfs.Memory = squashfsWorkers, squashfsMemory
+	concat := func(blobs func(extension.Parts) []tree.Blob) func(context.Context, store.Output, *extension.Extension, extension.Parts) error {
+		return func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
+			_, err := tree.CopyAt(out, 0, tree.Concat(blobs(parts)...))
+			return err
+		}
+	}
+	s.Intel = part("microcode", "intel", concat(func(p extension.Parts) []tree.Blob { return p.IntelUcode }))
+	s.AMD = part("microcode", "amd", concat(func(p extension.Parts) []tree.Blob { return p.AMDUcode }))
+	s.Firmware = part("firmware", []any{initramfs.Version, f.Compression, firmwareLevel}, func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
+		if parts.Firmware == nil {
+			return nil
+		}
+		archive, err := initramfs.Archive(parts.Firmware)
+		if err != nil {
+			return err
+		}
+		_, err = initramfs.CompressZstd(out, archive, firmwareLevel)
+		return err
+	})
+	s.Firmware.Memory = firmwareMemory
+	s.Modules = extensionModulesStep(s, f)
+	return s
+}
+
+// newestTime is what no file of an extension is newer than. Only SOURCE_DATE_EPOCH sets one: a layer must not change with the
+// Talos release that it is used with.
+func newestTime(epoch *time.Time) time.Time {
+	if epoch != nil {
+		return *epoch
+	}
+	return time.Unix(math.MaxUint32, 0)
+}
+
+// packStep unpacks an extension. The files of a directory have no times of their own, so they get the epoch.
+func packStep(src *source.Sources, e Extension, base *store.Step, epoch *time.Time) *store.Step {
+	st := &store.Step{Name: "unpack", Label: e.Name, Params: []any{source.Version, digests(e.Artifact)}, Transient: true}
+	if e.Artifact.Dir && epoch == nil {
+		st.Inputs = []*store.Step{base}
+	} else if e.Artifact.Dir {
+		st.Params = []any{st.Params, epoch.Unix()}
+	}
+	st.Run = func(ctx context.Context, out store.Output, in []tree.Blob) error {
+		return withSpool(func(spool source.Spool) error {
+			t, err := src.Tree(ctx, e.Artifact, nil, spool)
+			if err == nil && e.Artifact.Dir {
+				at := epoch
+				if at == nil {
+					var facts baseFacts
+					if err := readJSON(in[0], &facts); err != nil {
+						return err
+					}
+					at = new(time.Unix(facts.Epoch, 0))
+				}
+				t, err = atTime(t, *at)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = source.WritePack(out, t)
+			return err
+		})
+	}
+	return st
+}
+
+// firmwareLevel of zstd for firmware, which is compressed once for ever.
+const firmwareLevel = zstd.SpeedBestCompression
+
+// What compressing takes: memory of an encoder at the level in use, in bytes.
+const (
+	squashfsWorkers = 8
+	squashfsMemory  = 40 << 20
+	firmwareMemory  = 64 << 20
+)
+
+func squashfsOptions(f talos.Facts) squashfs.Options {
+	return squashfs.Options{Compression: squashfs.Compression(f.Compression)}
+}
+
+// squashfsParams are the options that bytes depend on.
+func squashfsParams(o squashfs.Options) any {
+	return []any{squashfs.Version, o.Compression, o.Level, o.BlockSize, o.ModTime.Unix()}
+}
+
+// newest is the time of the node that changed last: the time of a file system that is made of nothing but its content.
+func newest(t *tree.Tree) time.Time {
+	last := time.Unix(0, 0)
+	for n := range t.All() {
+		if n.ModTime.After(last) {
+			last = n.ModTime
+		}
+	}
+	return last
+}
+
+func contentSize(t *tree.Tree) (size int64) {
+	for n := range t.All() {
+		if !n.IsHardLink() {
+			size += n.Size()
+		}
+	}
+	return size
+}
+
+// atTime gives every node one time.
+func atTime(t *tree.Tree, at time.Time) (*tree.Tree, error) {
+	var nodes []tree.Node
+	for n := range t.All() {
+		n.ModTime = at
+		nodes = append(nodes, n)
+	}
+	return tree.New(nodes)
+}

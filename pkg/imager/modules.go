@@ -1,0 +1,190 @@
+package imager
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/talosmith/talosmith/pkg/kmod"
+	"github.com/talosmith/talosmith/pkg/source"
+	"github.com/talosmith/talosmith/pkg/squashfs"
+	"github.com/talosmith/talosmith/pkg/store"
+	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// scanPath is where a pack of modules keeps their scan; the release directory's own files lie beside it.
+const scanPath = "scan.json"
+
+// moduleScan is what is kept of the modules of a base or an extension.
+type moduleScan struct {
+	Release string
+	Modules []kmod.Module
+}
+
+// baseModulesStep scans the modules of Talos's root file system.
+func baseModulesStep(rootfs *store.Step, f talos.Facts) *store.Step {
+	return &store.Step{
+		Name: "modules", Label: "the base", Params: []any{kmod.Version, squashfs.Version, source.Version, f.Modules()}, Inputs: []*store.Step{rootfs},
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			r, err := squashfs.NewReader(readerAt{ctx, in[0].(io.ReaderAt)})
+			if err != nil {
+				return err
+			}
+			t, err := r.Tree()
+			if err != nil {
+				return err
+			}
+			return writeScan(out, t, f.Modules())
+		},
+	}
+}
+
+// extensionModulesStep scans the modules of an extension. The output is empty where it has none.
+func extensionModulesStep(e extensionSteps, f talos.Facts) *store.Step {
+	return &store.Step{
+		Name: "modules", Label: e.Pack.Label, Params: []any{kmod.Version, source.Version, f.Modules()}, Inputs: []*store.Step{e.Pack},
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			return withPack(ctx, in[0], func(t *tree.Tree) error {
+				root, err := t.Sub("rootfs")
+				if err != nil {
+					return err
+				}
+				return writeScan(out, root, f.Modules())
+			})
+		},
+	}
+}
+
+// writeScan writes the scan of the one release directory below dir, with the files in it that depmod reads.
+func writeScan(out store.Output, t *tree.Tree, dir string) error {
+	var releases []string
+	for n := range t.Children(dir) {
+		if n.Mode.IsDir() {
+			releases = append(releases, n.Name())
+		}
+	}
+	if len(releases) == 0 {
+		return nil
+	}
+	if len(releases) > 1 {
+		return fmt.Errorf("/%s has %d kernel releases: %s; there can be one", dir, len(releases), strings.Join(releases, ", "))
+	}
+	release, err := t.Sub(path.Join(dir, releases[0]))
+	if err != nil {
+		return err
+	}
+	modules, err := kmod.Scan(release, 0)
+	if err != nil {
+		return err
+	}
+	scan, err := json.Marshal(moduleScan{Release: releases[0], Modules: modules})
+	if err != nil {
+		return err
+	}
+	nodes := []tree.Node{{Path: scanPath, Mode: 0o644, Content: tree.Bytes(scan)}}
+	for n := range release.Children(tree.Root) {
+		if n.Mode.IsRegular() && strings.HasPrefix(n.Name(), "modules.") {
+			n.Link = ""
+			nodes = append(nodes, n)
+		}
+	}
+	files, err := tree.New(nodes)
+	if err != nil {
+		return err
+	}
+	_, err = source.WritePack(out, files)
+	return err
+}
+
+// moduleSearch is /etc/modules.d/10-extra-modules.conf of the imager image: modules in extras/ win over the kernel's own.
+var moduleSearch = []string{"extras", "built-in"}
+
+// modulesDepStep makes the layer with the indexes of all modules: those of the base and of the extensions that have some.
+func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, o squashfs.Options) *store.Step {
+	return &store.Step{
+		Name: "index", Label: "modules.dep", Params: []any{kmod.Version, squashfs.Version, f.Modules(), squashfsParams(o)}, Inputs: append([]*store.Step{base}, extensions...), Memory: squashfsMemory,
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			var all []moduleScan
+			files := map[string]tree.Node{}
+			for _, b := range in {
+				err := withPack(ctx, b, func(t *tree.Tree) error {
+					for n := range t.All() {
+						if !n.Mode.IsRegular() {
+							continue
+						}
+						content, err := tree.ReadAll(n.Content)
+						if err != nil {
+							return err
+						}
+						if n.Path == scanPath {
+							var s moduleScan
+							if err := json.Unmarshal(content, &s); err != nil {
+								return err
+							}
+							all = append(all, s)
+							continue
+						}
+						n.Content = tree.Bytes(content)
+						if len(all) == 0 || b == in[0] { // the base's; an extension's would be written anew
+							files[n.Path] = n
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+			}
+			o.Workers = store.Cores(ctx)
+			return writeModulesDep(out, all, files, f, o)
+		},
+	}
+}
+
+func writeModulesDep(out store.Output, scans []moduleScan, files map[string]tree.Node, f talos.Facts, o squashfs.Options) error {
+	if len(scans) == 0 {
+		return fmt.Errorf("the base has no kernel modules in /%s", f.Modules())
+	}
+	release := scans[0].Release
+	var modules [][]kmod.Module
+	for _, s := range scans {
+		if s.Release != release {
+			return fmt.Errorf("an extension has modules for the kernel %s, the base is %s: they would not be loaded", s.Release, release)
+		}
+		modules = append(modules, s.Modules)
+	}
+	var nodes []tree.Node
+	for _, n := range files {
+		nodes = append(nodes, n)
+	}
+	all := kmod.Merge(modules...)
+	for _, m := range all { // the index wants to know them there; it has what they say from the scans
+		nodes = append(nodes, tree.Node{Path: m.Path, Mode: 0o644, Content: tree.Zeros(0)})
+	}
+	dir, err := tree.New(nodes)
+	if err != nil {
+		return err
+	}
+	index, err := kmod.Index(dir, all, kmod.Options{Search: moduleSearch, ModTime: o.ModTime})
+	if err != nil {
+		return err
+	}
+	layer := []tree.Node{}
+	for n := range index.All() {
+		if n.Path == tree.Root {
+			continue
+		}
+		n.Path = path.Join(f.Modules(), release, n.Path)
+		layer = append(layer, n)
+	}
+	root, err := tree.New(layer)
+	if err != nil {
+		return err
+	}
+	_, err = squashfs.Write(out, root, o)
+	return err
+}
