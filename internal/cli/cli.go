@@ -5,8 +5,10 @@
 //	TALOSMITH_CACHE    folder of the store and of downloads; default: talosmith in the user's cache folder
 //	TALOSMITH_MIRRORS  HOST=URL,…: registries to ask first
 //	TALOSMITH_VERIFY   1: run every step even if its output is stored, and compare
+//	TALOSMITH_STORE_WRITE  1: upload what is made here to the profile's store; 0: don't; default: what the profile says
 //	SOURCE_DATE_EPOCH  seconds: every timestamp; default: that of init in Talos's initramfs
 //	NO_COLOR           anything: no colours
+//	GOMEMLIMIT         bytes that the garbage collector keeps to; default: 360MiB
 package cli
 
 import (
@@ -29,6 +31,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
+	"github.com/talosmith/talosmith/pkg/store/oci"
 	"github.com/talosmith/talosmith/pkg/talos"
 )
 
@@ -55,6 +58,7 @@ type Session struct {
 	Profile *profile.Profile
 	sources *source.Sources
 	store   *store.Store
+	remote  *oci.Store // nil: none
 	epoch   *time.Time
 	print   *printer
 }
@@ -87,9 +91,16 @@ func Open(o Options) (*Session, error) {
 	if _, set := s.o.Env("GOMEMLIMIT"); !set {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	s.store, err = store.Open(store.Options{
+	local := store.Options{
 		Dir: filepath.Join(cache, storeDir), Workers: runtime.GOMAXPROCS(0), Verify: s.verify(), Observe: s.print.step, Now: time.Now,
-	})
+	}
+	if s.Profile.Store != nil {
+		if s.remote, err = s.openRemote(); err != nil {
+			return nil, err
+		}
+		local.Remote = s.remote
+	}
+	s.store, err = store.Open(local)
 	return s, err
 }
 
@@ -114,10 +125,14 @@ func (s *Session) connect() (cache string, err error) {
 	}
 	s.sources = source.New(source.Options{
 		Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
-		Log: slog.New(slog.NewTextHandler(s.print, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime})), Progress: s.print.download,
+		Log: s.log(), Progress: s.print.download,
 		Verify: s.verify(),
 	})
 	return cache, nil
+}
+
+func (s *Session) log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(s.print, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime}))
 }
 
 func (s *Session) verify() bool {
@@ -197,7 +212,7 @@ func (s *Session) Build(ctx context.Context, req imager.Request) (*imager.Manife
 		return nil, err
 	}
 	m, err := imager.Build(ctx, g, jobs, s.options())
-	s.print.end()
+	s.finish(ctx)
 	return m, err
 }
 
@@ -208,7 +223,7 @@ func (s *Session) Push(ctx context.Context) error {
 		return err
 	}
 	pushed, err := imager.Push(ctx, g, jobs, s.options())
-	s.print.end()
+	s.finish(ctx)
 	for _, p := range pushed {
 		s.print.pushed(p)
 	}

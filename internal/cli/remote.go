@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/talosmith/talosmith/pkg/store/oci"
+)
+
+// openRemote makes the store that the profile shares with other machines. It asks nothing of it yet.
+func (s *Session) openRemote() (*oci.Store, error) {
+	block := s.Profile.Store
+	to, err := s.sources.Direct(block.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("%s: store %s: %w", block.Range, block.Registry, err)
+	}
+	write := block.Write
+	switch v, _ := s.o.Env("TALOSMITH_STORE_WRITE"); v {
+	case "":
+	case "0", "1":
+		write = v == "1"
+	default:
+		return nil, fmt.Errorf("TALOSMITH_STORE_WRITE=%s: want 0 or 1", v)
+	}
+	return oci.New(oci.Options{
+		Repository: to.Repository, Transport: to.Transport, Keychain: to.Keychain, Write: write, Tool: Version(), Log: s.log(),
+	}), nil
+}
+
+// finish waits for what goes on beside the build, and says what all was done.
+func (s *Session) finish(ctx context.Context) {
+	if s.remote != nil {
+		s.remote.Wait(ctx)
+	}
+	s.print.end()
+}
