@@ -31,12 +31,18 @@ type Source struct {
 	// Files sorted by path.
 	Files    []File `hcl:"files"`
 	Services []Service
+
+	// Tag is the name of the image that can be made of a directory or an authored extension.
+	Tag string `hcl:"tag"`
 }
 
 // Authored says whether the extension is written in the profile.
 func (s *Source) Authored() bool {
 	return s.Path == "" && s.Image == "" && s.Tarball == "" && s.OCILayout == ""
 }
+
+// Local says whether the extension is made of plain files of this machine: a directory's, or those that the profile names.
+func (s *Source) Local() bool { return s.Authored() || s.Path != "" }
 
 // File of an authored extension.
 type File struct {

@@ -13,8 +13,8 @@ import (
 // TestGenerated compares what editors and people use with the table.
 func TestGenerated(t *testing.T) {
 	t.Parallel()
-	golden(t, "schema.json", Schema())
-	golden(t, "reference.md", Reference())
+	golden(t, "../../docs/profile.schema.json", Schema())
+	golden(t, "../../docs/profile.md", Reference())
 }
 
 // TestExamples: the examples of the reference page, put together, are a profile without mistakes.
@@ -76,7 +76,7 @@ func TestSchema(t *testing.T) {
 		args = append(args, "-i", file)
 		want[file] = c.good
 	}
-	out, _ := exec.Command(tool, append(args, "schema.json")...).CombinedOutput() // fails, as bad ones are among them
+	out, _ := exec.Command(tool, append(args, "../../docs/profile.schema.json")...).CombinedOutput() // fails, as bad ones are among them
 	for file, good := range want {
 		if got := strings.Contains(string(out), "===[SUCCESS]===("+file+")==="); got != good {
 			t.Errorf("%s fits the schema: %t, want %t\n%s", filepath.Base(file), got, good, out)

@@ -326,11 +326,16 @@ func (d *decoder) tag(o *Output, img *Image, t *Talos) {
 		o.Tag = fmt.Sprintf("talosmith.local/installer:%s-%s", t.Version, img.Name)
 		return
 	}
+	d.ownTag(o.At("tag"), o.Tag, t)
+}
+
+// ownTag reports a tag that can't be the user's own.
+func (d *decoder) ownTag(at hcl.Range, tag string, t *Talos) {
 	for _, official := range []string{talos.Registry, t.Registry} {
-		if official != "" && strings.HasPrefix(o.Tag, official+"/") {
-			d.add(o.At("tag"), "Bad tag",
+		if official != "" && strings.HasPrefix(tag, official+"/") {
+			d.add(at, "Bad tag",
 				"%s lies in %s, where Talos's own images come from: machines could not tell them apart. Use a repository of your own.",
-				quote(o.Tag), official)
+				quote(tag), official)
 			return
 		}
 	}

@@ -281,6 +281,7 @@ func (d *decoder) sources(p *Profile, blocks []*block) {
 			used[ref.Declared] = append(used[ref.Declared], img.Architectures...)
 		}
 	}
+	tags := map[string]hcl.Range{}
 	for _, b := range blocks {
 		e := d.declared[b.label]
 		if d.extensions[b.label] != b {
@@ -293,7 +294,26 @@ func (d *decoder) sources(p *Profile, blocks []*block) {
 			e.Place = placeOf(n)
 		}
 		d.mustExist = true
+		d.extensionTag(e, &p.Talos, tags)
 		p.Extensions = append(p.Extensions, e)
+	}
+}
+
+// extensionTag checks the tag of an extension, one image for all architectures.
+func (d *decoder) extensionTag(e *Extension, t *Talos, tags map[string]hcl.Range) {
+	tag, at := e.For(talos.AMD64).Tag, e.At("tag")
+	first, taken := tags[tag]
+	switch {
+	case tag != e.For(talos.ARM64).Tag:
+		d.add(at, "Bad tag", "The tag of the extension %q differs between architectures, but one image has them all. Leave arch out of it.", e.Name)
+	case tag == "":
+	case !e.For(talos.AMD64).Local():
+		d.add(at, "Attribute not allowed", "The extension %q is an image already. A tag is for one that is made of a directory or written here: remove it.", e.Name)
+	case taken:
+		d.add(at, "Same tag", "The extension at %s has the same tag: one would replace the other. Give each its own.", place(first))
+	default:
+		tags[tag] = at
+		d.ownTag(at, tag, t)
 	}
 }
 

@@ -154,6 +154,9 @@ var extensionSpec = &blockSpec{
 		{name: "description", kind: text, rule: shortRule, doc: "One sentence for `talosctl get extensions`."},
 		{name: "author", kind: text, rule: shortRule, doc: "Who maintains it."},
 		{name: "files", kind: files, doc: "Files by their absolute path in the root file system."},
+		{name: "tag", kind: text, rule: tagRule, defaultDoc: "`talosmith.local/extension/<name>:<version>`",
+			doc: "The name of the image that `mage extension:build` makes of an extension that is written here or a directory, with host and tag; " +
+				"`mage extension:push` pushes it there. It can't lie in the registry that Talos comes from."},
 	},
 	blocks: []*blockSpec{serviceSpec},
 	example: `extension "motd" {

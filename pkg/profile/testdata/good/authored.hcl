@@ -5,6 +5,7 @@ talos {
 extension "agent" {
   version     = "1.4.0"
   description = "corporate agent"
+  tag         = "registry.corp/agent:1.4.0"
   files = {
     "/usr/local/lib/containers/agent/agent" = { source = "bin/agent-${arch}", mode = "0755" }
     "/usr/local/etc/agent.conf"             = { content = "arch = ${arch}\n" }
