@@ -1,6 +1,7 @@
 package imager
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,11 +114,16 @@ func (m *Manifest) update(dir string, built []Artefact) *Manifest {
 	return next
 }
 
-// write replaces the manifest of a folder in one go.
+// write replaces the manifest of a folder in one go, unless it says the same.
 func (m *Manifest) write(dir string) error {
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(dir, ManifestName), append(b, '\n'))
+	b = append(b, '\n')
+	name := filepath.Join(dir, ManifestName)
+	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, b) {
+		return nil
+	}
+	return atomicfile.Write(name, b)
 }
