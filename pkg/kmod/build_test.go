@@ -27,10 +27,11 @@ type testModule struct {
 }
 
 type testSection struct {
-	name string
-	kind elf.SectionType
-	data []byte
-	link uint32
+	name    string
+	kind    elf.SectionType
+	data    []byte
+	link    uint32
+	address uint64
 }
 
 func (m testModule) build() []byte {
@@ -85,6 +86,19 @@ func (m testModule) build() []byte {
 		{name: ".strtab", kind: elf.SHT_STRTAB, data: strtab},
 		{name: ".shstrtab", kind: elf.SHT_STRTAB},
 	}
+	for i, s := range sections {
+		if raw, ok := m.raw[s.name]; ok {
+			sections[i].data = raw
+		}
+	}
+	if m.machine == 0 {
+		m.machine = elf.EM_X86_64
+	}
+	return assemble(elf.ET_REL, m.machine, sections)
+}
+
+// assemble makes an ELF file of sections; the last is that of their names.
+func assemble(kind elf.Type, machine elf.Machine, sections []testSection) []byte {
 	var names []byte
 	for _, s := range sections {
 		names = append(append(names, s.name...), 0)
@@ -95,11 +109,9 @@ func (m testModule) build() []byte {
 	var body, table bytes.Buffer
 	at := uint32(0)
 	for i, s := range sections {
-		data := s.data
-		if raw, ok := m.raw[s.name]; ok {
-			data = raw
+		h := elf.Section64{
+			Name: at, Type: uint32(s.kind), Addr: s.address, Off: uint64(header + body.Len()), Size: uint64(len(s.data)), Link: s.link, Addralign: 1,
 		}
-		h := elf.Section64{Name: at, Type: uint32(s.kind), Off: uint64(header + body.Len()), Size: uint64(len(data)), Link: s.link, Addralign: 1}
 		if i == 0 {
 			h = elf.Section64{}
 		}
@@ -107,15 +119,12 @@ func (m testModule) build() []byte {
 			h.Entsize = elf.Sym64Size
 		}
 		binary.Write(&table, binary.LittleEndian, h)
-		body.Write(data)
+		body.Write(s.data)
 		at += uint32(len(s.name)) + 1
-	}
-	if m.machine == 0 {
-		m.machine = elf.EM_X86_64
 	}
 	h := elf.Header64{
 		Ident: [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-		Type:  uint16(elf.ET_REL), Machine: uint16(m.machine), Version: uint32(elf.EV_CURRENT),
+		Type:  uint16(kind), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
 		Shoff: uint64(header + body.Len()), Ehsize: header, Shentsize: 64,
 		Shnum: uint16(len(sections)), Shstrndx: uint16(len(sections) - 1),
 	}

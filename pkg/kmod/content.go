@@ -25,17 +25,18 @@ const (
 // reader reads modules one after another. What it keeps between them saves memory: the buffer, the decoders' dictionaries, and
 // one copy of each symbol's name.
 type reader struct {
-	limit int64
-	src   *bufio.Reader
-	image bytes.Buffer
-	names map[string]string
-	xz    *xz.Reader
-	zstd  *zstd.Decoder
-	gzip  *gzip.Reader
+	limit  int64
+	window int // bytes of a dictionary
+	src    *bufio.Reader
+	image  bytes.Buffer
+	names  map[string]string
+	xz     *xz.Reader
+	zstd   *zstd.Decoder
+	gzip   *gzip.Reader
 }
 
 func newReader() *reader {
-	return &reader{limit: maxImage, src: bufio.NewReaderSize(nil, 64<<10), names: map[string]string{}}
+	return &reader{limit: maxImage, window: maxWindow, src: bufio.NewReaderSize(nil, 64<<10), names: map[string]string{}}
 }
 
 func (r *reader) close() {
@@ -83,13 +84,13 @@ func (r *reader) decoder() (io.Reader, error) {
 	switch {
 	case bytes.HasPrefix(magic, []byte("\xfd7zXZ\x00")):
 		if r.xz == nil {
-			r.xz, err = xz.NewReader(r.src, maxWindow)
+			r.xz, err = xz.NewReader(r.src, uint32(r.window))
 			return r.xz, err
 		}
 		return r.xz, r.xz.Reset(r.src)
 	case bytes.HasPrefix(magic, []byte("\x28\xb5\x2f\xfd")):
 		if r.zstd == nil {
-			r.zstd, err = zstd.NewReader(r.src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+			r.zstd, err = zstd.NewReader(r.src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(r.window)))
 			return r.zstd, err
 		}
 		return r.zstd, r.zstd.Reset(r.src)

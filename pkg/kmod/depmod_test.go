@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -180,19 +181,38 @@ func TestDepmod(t *testing.T) {
 	})
 }
 
-// kernelTree is the release directory of Debian's kernel for machines with amd64.
-func kernelTree(t testing.TB) *tree.Tree {
+// theKernel is opened once for all tests, which takes seconds.
+var theKernel struct {
+	sync.Mutex
+	pkg     *tree.Tree
+	release string
+}
+
+// kernelPackage is Debian's kernel for machines with amd64, and its release.
+func kernelPackage(t testing.TB) (pkg *tree.Tree, release string) {
+	k := &theKernel
+	k.Lock()
+	defer k.Unlock()
+	if k.pkg != nil {
+		return k.pkg, k.release
+	}
 	debiantest.Fetch(t, "trixie", "amd64", "linux-image-amd64")
 	meta, err := debian.Fetch(t.Context(), debiantest.Options(t, "trixie", "amd64"), "linux-image-amd64")
 	if err != nil {
 		t.Fatal(err)
 	}
 	image := meta[0].Depends[0] // the package of one version
-	pkg, err := debian.Open(debiantest.Fetch(t, "trixie", "amd64", image)[image])
-	if err != nil {
+	if k.pkg, err = debian.Open(debiantest.Fetch(t, "trixie", "amd64", image)[image]); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := pkg.Sub("usr/lib/modules/" + strings.TrimPrefix(image, "linux-image-"))
+	k.release = strings.TrimPrefix(image, "linux-image-")
+	return k.pkg, k.release
+}
+
+// kernelTree is the release directory of Debian's kernel.
+func kernelTree(t testing.TB) *tree.Tree {
+	pkg, release := kernelPackage(t)
+	dir, err := pkg.Sub("usr/lib/modules/" + release)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@
 // depmod makes them when directories list their entries in byte order (that decides between two modules of one name in
 // the same search directory, and nothing else) and is built with every compression (Debian's is not with gzip).
 //
+// [KernelExports] reads what an x86 kernel itself has for modules.
+//
 // A module is an ELF relocatable object, plain or compressed with xz, zstd or gzip (told by its first bytes), from which this
 // is read:
 //

@@ -19,11 +19,12 @@ const (
 // machines are those that Talos runs on, by the names of Go.
 var machines = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}
 
-// object is a module file, unpacked. debug/elf gives the names and numbers; its File makes a string for each section's name, which a
+// object is a module file or a kernel, unpacked. debug/elf gives the names and numbers; its File makes a string for each section's name, which a
 // hostile file can turn into any amount of memory.
 type object struct {
 	image  []byte
 	arch   string
+	kind   elf.Type
 	table  []byte // section headers
 	names  []byte // of sections
 	intern func([]byte) string
@@ -34,6 +35,9 @@ const sectionHeader = 64 // bytes
 // parse reads an unpacked module. Strings of its result come from intern and share no memory with the image.
 func parse(image []byte, intern func([]byte) string) (Module, error) {
 	o, err := openObject(image, intern)
+	if err == nil && o.kind != elf.ET_REL {
+		err = fmt.Errorf("type %v: a kernel module is relocatable (ET_REL)", o.kind)
+	}
 	if err != nil {
 		return Module{}, fmt.Errorf("parse elf header: %w", err)
 	}
@@ -65,19 +69,17 @@ func openObject(image []byte, intern func([]byte) string) (object, error) {
 	if _, err := binary.Decode(image, binary.LittleEndian, &h); err != nil {
 		return object{}, fmt.Errorf("the file ends after %d bytes", len(image))
 	}
-	class, data, typ := elf.Class(h.Ident[elf.EI_CLASS]), elf.Data(h.Ident[elf.EI_DATA]), elf.Type(h.Type)
+	class, data := elf.Class(h.Ident[elf.EI_CLASS]), elf.Data(h.Ident[elf.EI_DATA])
 	arch, known := machines[elf.Machine(h.Machine)]
 	switch {
 	case class != elf.ELFCLASS64 || data != elf.ELFDATA2LSB:
 		return object{}, fmt.Errorf("class %v, data %v: only 64-bit little endian modules are supported", class, data)
 	case !known:
 		return object{}, fmt.Errorf("machine %v: only x86-64 and AArch64 are supported", elf.Machine(h.Machine))
-	case typ != elf.ET_REL:
-		return object{}, fmt.Errorf("type %v: a kernel module is relocatable (ET_REL)", typ)
 	case h.Shentsize != sectionHeader || h.Shnum == 0: // where 0 stands for more than 65279 sections
 		return object{}, fmt.Errorf("%d section headers of %d bytes: 1 to 65279 of %d bytes are supported", h.Shnum, h.Shentsize, sectionHeader)
 	}
-	o := object{image: image, arch: arch, intern: intern}
+	o := object{image: image, arch: arch, kind: elf.Type(h.Type), intern: intern}
 	var err error
 	if o.table, err = o.at(h.Shoff, uint64(h.Shnum)*sectionHeader); err != nil {
 		return object{}, fmt.Errorf("section headers: %w", err)
@@ -98,16 +100,24 @@ func (o object) at(off, n uint64) ([]byte, error) {
 
 // section returns the bytes of the first section with a name; nil where there is none.
 func (o object) section(name string) ([]byte, error) {
+	if i := o.find(name); i > 0 {
+		return o.bytes(i)
+	}
+	return nil, nil
+}
+
+// find returns the number of the first section with a name; 0 where there is none.
+func (o object) find(name string) int {
 	for i := 1; i < len(o.table)/sectionHeader; i++ {
 		at := uint64(binary.LittleEndian.Uint32(o.table[i*sectionHeader:])) // sh_name
 		if at >= uint64(len(o.names)) {
 			continue
 		}
 		if rest, ok := bytes.CutPrefix(o.names[at:], []byte(name)); ok && len(rest) > 0 && rest[0] == 0 {
-			return o.bytes(i)
+			return i
 		}
 	}
-	return nil, nil
+	return 0
 }
 
 // bytes returns the content of the section with a number.

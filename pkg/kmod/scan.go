@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"path"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +35,8 @@ type file struct {
 	content   tree.Blob
 }
 
-// files lists the modules of a release directory as depmod does: directories "build" and "source" are left out, at any depth.
+// files lists the modules of a release directory as depmod does: directories "build" and "source" are left out, at any depth. With an
+// error it lists those that it is not about.
 func files(dir *tree.Tree) ([]file, error) {
 	var found []file
 	var errs []error
@@ -54,6 +57,7 @@ func files(dir *tree.Tree) ([]file, error) {
 			f, err := newFile(dir, n, stem)
 			if err != nil {
 				errs = append(errs, err)
+				continue
 			}
 			found = append(found, f)
 		}
@@ -77,10 +81,10 @@ func moduleStem(name string) (string, bool) {
 
 func newFile(dir *tree.Tree, n tree.Node, stem string) (file, error) {
 	if strings.ContainsFunc(n.Path, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
-		return file{}, fmt.Errorf("list module %q: modules.dep cannot hold a path with white space, a colon or a byte outside ASCII: rename it", n.Path)
+		return file{}, &ModuleError{n.Path, errors.New("modules.dep cannot hold a path with white space, a colon or a byte outside ASCII: rename it")}
 	}
 	if strings.Contains(stem, ".") {
-		return file{}, fmt.Errorf("list module %s: a module's name cannot have a dot: rename it", n.Path)
+		return file{}, &ModuleError{n.Path, errors.New("a module's name cannot have a dot: rename it")}
 	}
 	content, err := follow(dir, n)
 	return file{
@@ -93,7 +97,7 @@ func newFile(dir *tree.Tree, n tree.Node, stem string) (file, error) {
 
 // follow returns the content of a regular file, also behind symbolic links within the tree.
 func follow(dir *tree.Tree, n tree.Node) (tree.Blob, error) {
-	name := n.Path
+	first := n
 	for range 40 { // as many links as Linux follows
 		if n.Mode.IsRegular() {
 			return n.Content, nil
@@ -106,16 +110,30 @@ func follow(dir *tree.Tree, n tree.Node) (tree.Blob, error) {
 			break
 		}
 	}
-	return nil, fmt.Errorf("list module %s: it is neither a regular file nor a link to one in the release directory", name)
+	return nil, &ModuleError{first.Path, errors.New("it is neither a regular file nor a link to one in the release directory")}
 }
 
-// Scan reads every module of a release directory (lib/modules/<release>), each once, with that many workers (below 1: one for each
-// processor). The result is in tree order; the error names every module that cannot be read.
-func Scan(dir *tree.Tree, workers int) ([]Module, error) {
-	list, err := files(dir)
-	if err != nil {
-		return nil, err
+// ModuleError says why one module cannot be read or indexed. The errors of [Scan] are joined of these.
+type ModuleError struct {
+	// Path is relative to the release directory.
+	Path string
+	Err  error
+}
+
+func (e *ModuleError) Error() string {
+	name := e.Path
+	if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		name = strconv.Quote(name)
 	}
+	return "scan module " + name + ": " + e.Err.Error()
+}
+
+func (e *ModuleError) Unwrap() error { return e.Err }
+
+// Scan reads every module of a release directory (lib/modules/<release>), each once, with that many workers (below 1: one for each
+// processor). The result is in tree order; the error names every module that cannot be read, and the result has the others.
+func Scan(dir *tree.Tree, workers int) ([]Module, error) {
+	list, unlisted := files(dir)
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
@@ -130,7 +148,7 @@ func Scan(dir *tree.Tree, workers int) ([]Module, error) {
 			for i := int(next.Add(1)) - 1; i < len(list) && said.Load() <= maxMetadata; i = int(next.Add(1)) - 1 {
 				m, err := r.read(list[i].content)
 				if err != nil {
-					errs[i] = fmt.Errorf("scan module %s: %w", list[i].path, err)
+					errs[i] = &ModuleError{list[i].path, err}
 					continue
 				}
 				m.Path, m.Name = list[i].path, list[i].name
@@ -143,10 +161,8 @@ func Scan(dir *tree.Tree, workers int) ([]Module, error) {
 	if said.Load() > maxMetadata {
 		return nil, fmt.Errorf("scan modules: their symbols and aliases take over %d MiB", maxMetadata>>20)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return modules, nil
+	err := errors.Join(append([]error{unlisted}, errs...)...)
+	return slices.DeleteFunc(modules, func(m Module) bool { return m.Path == "" }), err
 }
 
 // size is roughly what a module takes in memory.

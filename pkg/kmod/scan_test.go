@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -138,14 +139,14 @@ func TestScanLinks(t *testing.T) {
 	}{
 		{[]tree.Node{link("extras/x.ko", "more/y.ko"), link("extras/more/y.ko", "../../kernel/real.ko")}, "extras/more/y.ko extras/x.ko kernel/real.ko"},
 		{[]tree.Node{link("build", "/usr/src"), link("source", "/usr/src"), link("kernel/dir", "../kernel")}, "kernel/real.ko"},
-		{[]tree.Node{link("x.ko", "kernel/none.ko")}, "list module x.ko: it is neither a regular file nor a link to one in the release directory"},
-		{[]tree.Node{link("x.ko", "../real.ko")}, "list module x.ko: it is neither"},
-		{[]tree.Node{link("x.ko", "/kernel/real.ko")}, "list module x.ko: it is neither"},
-		{[]tree.Node{link("x.ko", "y.ko"), link("y.ko", "x.ko")}, "list module x.ko: it is neither"},
-		{[]tree.Node{{Path: "x.ko", Mode: fs.ModeNamedPipe}}, "list module x.ko: it is neither"},
-		{[]tree.Node{{Path: "a b/x.ko", Mode: 0o644, Content: tree.Bytes(nil)}}, `list module "a b/x.ko": modules.dep cannot hold`},
-		{[]tree.Node{{Path: "ü.ko", Mode: 0o644, Content: tree.Bytes(nil)}}, `list module "ü.ko": modules.dep cannot hold`},
-		{[]tree.Node{{Path: "x.y.ko", Mode: 0o644, Content: tree.Bytes(nil)}}, "list module x.y.ko: a module's name cannot have a dot"},
+		{[]tree.Node{link("x.ko", "kernel/none.ko")}, "scan module x.ko: it is neither a regular file nor a link to one in the release directory"},
+		{[]tree.Node{link("x.ko", "../real.ko")}, "scan module x.ko: it is neither"},
+		{[]tree.Node{link("x.ko", "/kernel/real.ko")}, "scan module x.ko: it is neither"},
+		{[]tree.Node{link("x.ko", "y.ko"), link("y.ko", "x.ko")}, "scan module x.ko: it is neither"},
+		{[]tree.Node{{Path: "x.ko", Mode: fs.ModeNamedPipe}}, "scan module x.ko: it is neither"},
+		{[]tree.Node{{Path: "a b/x.ko", Mode: 0o644, Content: tree.Bytes(nil)}}, `scan module "a b/x.ko": modules.dep cannot hold`},
+		{[]tree.Node{{Path: "ü.ko", Mode: 0o644, Content: tree.Bytes(nil)}}, `scan module "ü.ko": modules.dep cannot hold`},
+		{[]tree.Node{{Path: "x.y.ko", Mode: 0o644, Content: tree.Bytes(nil)}}, "scan module x.y.ko: a module's name cannot have a dot"},
 		{[]tree.Node{{Path: ".ko", Mode: 0o644, Content: tree.Bytes(nil)}, {Path: "x.ko.bz2", Mode: 0o644, Content: tree.Bytes(nil)}}, "kernel/real.ko"},
 	} {
 		dir, err := tree.New(append(c.nodes, module))
@@ -283,7 +284,14 @@ func TestScanRefuses(t *testing.T) {
 			`parse exports: symbol "__crc_x": the CRC at 0 is beyond the section's 3 bytes`,
 		},
 	} {
-		_, err := Scan(testTree(t, map[string][]byte{"one.ko": c.content, "two.ko": c.content}), 2)
+		modules, err := Scan(testTree(t, map[string][]byte{"good.ko": good.build(), "one.ko": c.content, "two.ko": c.content}), 2)
+		if len(modules) != 1 || modules[0].Path != "good.ko" {
+			t.Errorf("%s: modules %+v beside the bad ones", name, modules)
+		}
+		var bad *ModuleError
+		if !errors.As(err, &bad) || bad.Path != "one.ko" {
+			t.Errorf("%s: the error names %+v", name, bad)
+		}
 		for _, want := range []string{"scan module one.ko: " + c.want, "\nscan module two.ko: " + c.want} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: error %v, want %q", name, err, want)

@@ -1,0 +1,197 @@
+package kmod
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/talosmith/talosmith/pkg/tree"
+)
+
+// testKernel is a kernel to build: no more of it than its exports.
+type testKernel struct {
+	exports, gpl []Symbol // all with a CRC, or none
+	raw          map[string][]byte
+}
+
+// build returns the unpacked kernel.
+func (k testKernel) build() []byte {
+	const tableAt, gplAt, namesAt = 0x100000, 0x200000, 0x180000 // one table before the names, one behind
+	text := []byte("\x00")                                       // as where strings are merged
+	table := func(exports []Symbol, at uint64) (entries, crcs []byte) {
+		for _, s := range exports {
+			place := at + uint64(len(entries)) + 4
+			entries = binary.LittleEndian.AppendUint32(entries, 0xbadc0de)
+			entries = binary.LittleEndian.AppendUint32(entries, uint32(namesAt+uint64(len(text))-place))
+			entries = binary.LittleEndian.AppendUint32(entries, 0)
+			text = append(append(text, s.Name...), 0)
+			if s.HasCRC {
+				crcs = binary.LittleEndian.AppendUint32(crcs, s.CRC)
+			}
+		}
+		return entries, crcs
+	}
+	sections := []testSection{{}}
+	add := func(name string, data []byte, at uint64) {
+		if raw, ok := k.raw[name]; ok {
+			data = raw
+		}
+		if data != nil {
+			sections = append(sections, testSection{name: name, kind: elf.SHT_PROGBITS, data: data, address: at})
+		}
+	}
+	entries, crcs := table(k.exports, tableAt)
+	gpl, gplCRCs := table(k.gpl, gplAt)
+	add("__ksymtab", entries, tableAt)
+	add("__ksymtab_gpl", gpl, gplAt)
+	add("__kcrctab", crcs, 0x300000)
+	add("__kcrctab_gpl", gplCRCs, 0x400000)
+	add("__ksymtab_strings", text, namesAt)
+	return assemble(elf.ET_EXEC, elf.EM_X86_64, append(sections, testSection{name: ".shstrtab", kind: elf.SHT_STRTAB}))
+}
+
+// bzImage wraps a packed kernel.
+func bzImage(packed []byte) []byte {
+	const setup, before = 5, 0x100 // sectors without the first; bytes before the payload
+	b := make([]byte, (setup+1)*512+before)
+	b[0x1f1] = setup
+	copy(b[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(b[0x206:], 0x20f)
+	binary.LittleEndian.PutUint32(b[0x248:], before)
+	binary.LittleEndian.PutUint32(b[0x24c:], uint32(len(packed)))
+	return append(append(b, packed...), "what follows"...)
+}
+
+func withSize(packed, plain []byte) []byte {
+	return binary.LittleEndian.AppendUint32(packed, uint32(len(plain)))
+}
+
+func crc(name string, value uint32) Symbol { return Symbol{Name: name, CRC: value, HasCRC: true} }
+
+func TestKernelExports(t *testing.T) {
+	t.Parallel()
+	kernel := testKernel{exports: []Symbol{crc("printk", 1), crc("module_layout", 2)}, gpl: []Symbol{crc("kobject_get", 3)}}.build()
+	want := []Symbol{crc("kobject_get", 3), crc("module_layout", 2), crc("printk", 1)}
+	plain := testKernel{exports: names("b", "a")}.build()
+	for name, c := range map[string]struct {
+		file []byte
+		want []Symbol
+	}{
+		"zstd":           {bzImage(withSize(compressZstd(t, kernel), kernel)), want},
+		"xz":             {bzImage(withSize(compressXZ(t, kernel), kernel)), want},
+		"gzip":           {bzImage(compressGzip(t, kernel)), want},
+		"no CRCs":        {bzImage(compressGzip(t, plain)), names("a", "b")},
+		"lz4":            {bzImage([]byte("\x02\x21\x4c\x18 and so on")), nil},
+		"no x86 kernel":  {make([]byte, 0x4000), nil},
+		"no exports":     {bzImage(compressGzip(t, assemble(elf.ET_EXEC, elf.EM_X86_64, []testSection{{}, {name: ".shstrtab", kind: elf.SHT_STRTAB}}))), nil},
+		"no payload":     {bzImage(nil), nil},
+		"an early image": {bzImage(nil)[:0x24f], nil},
+	} {
+		got, err := KernelExports(tree.Bytes(c.file))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+func TestKernelExportsRefused(t *testing.T) {
+	t.Parallel()
+	kernel := func(raw map[string][]byte) []byte {
+		return bzImage(compressGzip(t, testKernel{exports: []Symbol{crc("printk", 1)}, raw: raw}.build()))
+	}
+	tooLong := bzImage(nil)
+	binary.LittleEndian.PutUint32(tooLong[0x24c:], 1<<31)
+	for name, c := range map[string]struct {
+		file tree.Blob
+		want string
+	}{
+		"huge":       {tree.Zeros(maxKernel + 1), "read kernel: 268435457 bytes, the limit is 268435456"},
+		"length":     {tree.Bytes(tooLong), "kernel: 2147483648 packed bytes at 3328 are beyond the file's end at 3340"},
+		"cut":        {tree.Bytes(bzImage(compressGzip(t, make([]byte, 1000))[:20])), "kernel: unpack: "},
+		"entry size": {tree.Bytes(kernel(map[string][]byte{"__ksymtab": make([]byte, 13)})), "__ksymtab has 13 bytes, its CRCs 4"},
+		"CRCs":       {tree.Bytes(kernel(map[string][]byte{"__kcrctab": make([]byte, 8)})), "__ksymtab has 12 bytes, its CRCs 8"},
+		"name":       {tree.Bytes(kernel(map[string][]byte{"__ksymtab": make([]byte, 12)})), "__ksymtab entry 0: its name is not in __ksymtab_strings"},
+		"no name":    {tree.Bytes(kernel(map[string][]byte{"__ksymtab_strings": make([]byte, 12)})), "__ksymtab entry 0: a name is empty"},
+		"none":       {tree.Bytes(kernel(map[string][]byte{"__ksymtab": {}, "__kcrctab": {}})), "its table of exports is empty"},
+		"machine":    {tree.Bytes(bzImage(assemble(elf.ET_EXEC, elf.EM_S390, []testSection{{}, {name: ".shstrtab", kind: elf.SHT_STRTAB}}))), "parse kernel: machine EM_S390"},
+	} {
+		if got, err := KernelExports(c.file); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, %v, want %q", name, got, err, c.want)
+		}
+	}
+}
+
+// TestDebianKernelExports: everything that a kernel's own modules want, it or another of them has, with the same CRC. Only what the
+// module loader itself passes over has no owner.
+func TestDebianKernelExports(t *testing.T) {
+	t.Parallel()
+	pkg, release := kernelPackage(t)
+	image, ok := pkg.Lookup("boot/vmlinuz-" + release)
+	if !ok {
+		t.Fatal("no kernel in Debian's package")
+	}
+	exports, err := KernelExports(image.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned := map[string]uint32{}
+	for _, s := range exports {
+		owned[s.Name] = s.CRC
+	}
+	if len(owned) < 5000 || len(owned) != len(exports) {
+		t.Fatalf("%d exports, %d names", len(exports), len(owned))
+	}
+	dir, err := pkg.Sub("usr/lib/modules/" + release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := dir.Filter(func(n tree.Node) bool {
+		return slices.ContainsFunc([]string{"kernel/fs/", "kernel/lib/", "kernel/crypto/"}, func(p string) bool { return strings.HasPrefix(n.Path, p) })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules, err := Scan(part, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := map[string]bool{} // modules that need nothing but the kernel
+	for _, m := range modules {
+		alone[m.Name] = len(m.Depends) == 0
+	}
+	checked := 0
+	for _, m := range modules {
+		if !alone[m.Name] {
+			continue
+		}
+		for _, s := range m.Imports {
+			crc, ok := owned[s.Name]
+			if s.Weak && !ok || s.Name == "_GLOBAL_OFFSET_TABLE_" {
+				continue
+			}
+			if !ok || !s.HasCRC || crc != s.CRC {
+				t.Errorf("%s needs %s, the kernel has %v %08x", m.Path, s, ok, crc)
+			}
+			checked++
+		}
+	}
+	if checked < 2000 {
+		t.Errorf("%d imports are too few to prove something", checked)
+	}
+}
+
+func FuzzKernelExports(f *testing.F) {
+	f.Fuzz(func(t *testing.T, packed []byte) {
+		all, err := KernelExports(tree.Bytes(bzImage(packed)))
+		if err == nil && len(all) > len(packed) && packed[0] == 0x7f {
+			t.Errorf("%d exports of %d bytes", len(all), len(packed))
+		}
+	})
+}
