@@ -26,8 +26,7 @@ type printer struct {
 
 	began   time.Time
 	running map[string]*work // by the step's key or the download's digest
-	ran     map[store.Key]bool
-	stored  map[store.Key]bool
+	ended   map[store.Key]store.State // Done, Fetched or Stored
 	loaded  int64 // bytes
 }
 
@@ -41,7 +40,7 @@ type work struct {
 func newPrinter(o Options) *printer {
 	p := &printer{
 		out: o.Stdout, err: o.Stderr, dir: o.Out, now: time.Now, began: time.Now(),
-		running: map[string]*work{}, ran: map[store.Key]bool{}, stored: map[store.Key]bool{},
+		running: map[string]*work{}, ended: map[store.Key]store.State{},
 	}
 	_, plain := o.Env("NO_COLOR")
 	_, isTerminal := terminalWidth(o.Stderr)
@@ -72,17 +71,19 @@ func (p *printer) step(e store.Event) {
 	id := string(e.Key)
 	switch e.State {
 	case store.Stored:
-		p.stored[e.Key] = !p.ran[e.Key]
+		if _, counted := p.ended[e.Key]; !counted {
+			p.ended[e.Key] = store.Stored
+		}
 	case store.Fetching:
 		p.progress(id, e.Step.Name, e.Step.Label, e.Bytes, e.Total)
 	case store.Running:
 		p.progress(id, e.Step.Name, e.Step.Label, e.Bytes, 0)
 	case store.Fetched:
-		p.ran[e.Key] = true
+		p.ended[e.Key] = e.State
 		p.loaded += e.Bytes
 		p.finish(id, "fetched ", e.Bytes)
 	case store.Done:
-		p.ran[e.Key] = true
+		p.ended[e.Key] = e.State
 		p.finish(id, "", e.Bytes)
 	case store.Failed:
 		delete(p.running, id)
@@ -174,21 +175,22 @@ func (p *printer) end() {
 	if steps := p.counts(); steps != "" {
 		p.printf(p.err, "%s in %.1f s\n", steps, p.now().Sub(p.began).Seconds())
 	}
-	p.ran, p.stored, p.loaded = map[store.Key]bool{}, map[store.Key]bool{}, 0
+	p.ended, p.loaded = map[store.Key]store.State{}, 0
 }
 
 // counts says how many steps there were, if any.
 func (p *printer) counts() string {
-	stored := 0
-	for _, is := range p.stored {
-		if is {
-			stored++
-		}
-	}
-	if len(p.ran)+stored == 0 {
+	if len(p.ended) == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%d steps done, %d stored already", len(p.ran), stored)
+	n := map[store.State]int{}
+	for _, state := range p.ended {
+		n[state]++
+	}
+	text := fmt.Sprintf("%d steps done, %d stored already", n[store.Done], n[store.Stored])
+	if n[store.Fetched] > 0 {
+		text += fmt.Sprintf(", %d fetched", n[store.Fetched])
+	}
 	if p.loaded > 0 {
 		text += fmt.Sprintf(", %s downloaded", amount(p.loaded))
 	}
