@@ -69,6 +69,9 @@ func explain(ep endpoint, err error) error {
 	if address := (*url.Error)(nil); errors.As(err, &address) {
 		err = address.Err
 	}
+	if passing(err) {
+		return fmt.Errorf("%s: the connection broke off, also when tried again: %w", ep, err)
+	}
 	return fmt.Errorf("%s: %w", ep, err)
 }
 
