@@ -276,6 +276,11 @@ func (d *decoder) image(i *instance, t *Talos, claims map[string]claim) *Image {
 		names = append(names, ref.Name)
 	}
 	d.noRepeats(n, "extensions", "extension", names)
+	var paths []string
+	for _, t := range img.Override {
+		paths = append(paths, t.Value)
+	}
+	d.noRepeats(n, "override", "override path", paths)
 	for _, b := range n.blocks {
 		out := Output{Kind: talos.Kind(b.label)}
 		fill(&out, b)

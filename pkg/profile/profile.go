@@ -90,7 +90,9 @@ type Image struct {
 	Platform      string         `hcl:"platform"`
 	Architectures []string       `hcl:"architectures"`
 	Extensions    []ExtensionRef `hcl:"extensions"`
-	KernelArgs    []Text         `hcl:"kernel_args"`
+	// Override are the paths, absolute, where a later extension's files may replace an earlier one's.
+	Override   []Text `hcl:"override"`
+	KernelArgs []Text `hcl:"kernel_args"`
 	// Splash is a BMP file that replaces Talos's; empty for that.
 	Splash  string `hcl:"splash"`
 	Outputs []Output

@@ -191,6 +191,20 @@ var absoluteRule = rule{
 	},
 }
 
+var overrideRule = rule{
+	doc:     "an absolute path without \"..\", not \"/\" itself",
+	pattern: "^/.",
+	check: func(s string) string {
+		switch s {
+		case "":
+			return "A path can't be empty. Leave the element out; compact([…]) drops empty ones."
+		case "/":
+			return `"/" stands for every path: nothing would be looked at any more. Name the files or directories that may be replaced.`
+		}
+		return absoluteRule.check(s)
+	},
+}
+
 // maxKernelArg is what fits the kernel's command line (COMMAND_LINE_SIZE, 2048 on amd64 and arm64, with its NUL).
 const maxKernelArg = 2047
 

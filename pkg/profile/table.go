@@ -259,6 +259,8 @@ var imageSpec = &blockSpec{
 			doc: "What it boots on; every output is built for each."},
 		{name: "extensions", kind: extensionRefs,
 			doc: "Extensions in the order of their layers: names of the official catalogue (`\"siderolabs/gvisor\"`) or declared ones (`extension.motd`)."},
+		{name: "override", noun: "override path", kind: texts, rule: overrideRule,
+			doc: "Paths where extensions may have different files, of which the last one's is used; all below a directory. Anywhere else that is an error."},
 		{name: "kernel_args", noun: "kernel argument", kind: texts, rule: kernelArgRule,
 			doc: "Kernel arguments, each an element. They are added to Talos's; `console=` replaces all consoles; `-NAME` removes one, `-NAME=VALUE` one value of it."},
 		{name: "splash", kind: hostFile, defaultDoc: "Talos's own", doc: "A BMP file for the UKI's boot splash."},

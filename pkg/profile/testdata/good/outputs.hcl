@@ -3,7 +3,8 @@ talos {
 }
 
 image "_base" {
-  splash = "splash.bmp"
+  splash   = "splash.bmp"
+  override = ["/usr/local/etc/motd"]
   output "iso" {}
   output "disk" {
     size = "8GiB"
@@ -12,6 +13,7 @@ image "_base" {
 
 image "all" {
   inherits = ["_base"]
+  override = ["/usr/local/share/agent"]
   output "uki" {}
   output "initramfs" {}
   output "kernel" {}
