@@ -8,6 +8,7 @@
 //	cold       initramfs, ISO, disk and installer with an empty store; the programs for each output in turn
 //	unchanged  the same again
 //	changed    a small extension changed; another Talos patch release; twenty images of five extensions
+//	shared     on a second machine with the store of the first in a registry
 //	memory     with an extension of 2 GiB
 //
 // The programs get what we do unasked for nothing: pulling and unpacking images, extracting the base's modules, modules.dep,
@@ -56,6 +57,7 @@ var sections = []section{
 	{"cold", referenceTools, (*bench).cold},
 	{"unchanged", nil, (*bench).unchanged},
 	{"changed", nil, (*bench).changed},
+	{"shared", nil, (*bench).shared},
 	{"memory", nil, (*bench).memory},
 }
 

@@ -73,16 +73,25 @@ func TestDecompressed(t *testing.T) {
 func TestChooseRefusesAnUnknownSection(t *testing.T) {
 	t.Parallel()
 	_, err := choose("speed")
-	if want := `there is no section "speed": -only takes one of squashfs, cold, unchanged, changed, memory`; err == nil || err.Error() != want {
+	if want := `there is no section "speed": -only takes one of squashfs, cold, unchanged, changed, shared, memory`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-func TestSquashfsSteps(t *testing.T) {
+func TestSteps(t *testing.T) {
 	t.Parallel()
-	o := outcome{stderr: "unpack       a: 1 KiB in 0.1 s\nsquashfs     a: 4 KiB in 0.1 s\nindex        squashfs: 4 KiB in 0.1 s\nsquashfs     b: 4 KiB in 0.1 s\n"}
-	if got := o.squashfsSteps(); got != 2 {
-		t.Errorf("counted %v squashfs steps, want 2", got)
+	o := outcome{stderr: `unpack       a: 1 KiB in 0.1 s
+squashfs     siderolabs/a: 4 KiB in 0.1 s
+firmware     a: 4 KiB in 0.1 s
+index        modules.dep: 4 KiB in 0.1 s
+squashfs     b: fetched 4 KiB in 0.1 s
+note: squashfs c: 1
+`}
+	if got := o.steps(squashfsStep); got != 1 {
+		t.Errorf("counted %v squashfs steps, want 1", got)
+	}
+	if got := o.steps(compressStep); got != 3 {
+		t.Errorf("counted %v steps that compress, want 3", got)
 	}
 }
 

@@ -55,7 +55,7 @@ func (b *bench) lay(ctx context.Context) error {
 	}
 	b.log("unpacking the release for the programs")
 	b.inputs = &inputs{}
-	_, err := b.do(ctx, job{Lay: &layJob{Profile: b.profile(), Mirrors: b.release.mirrors, Cache: b.path("cache"), To: b.path("in")}}, b.inputs)
+	_, err := b.do(ctx, job{Lay: &layJob{Profile: b.profile(), Mirrors: b.release.address, Cache: b.path("cache"), To: b.path("in")}}, b.inputs)
 	return err
 }
 

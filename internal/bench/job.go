@@ -19,6 +19,7 @@ const jobVariable = "TALOSMITH_BENCH_JOB"
 // job is what a process of ours does for a measure. One field is set.
 type job struct {
 	Serve    *serveJob    `json:",omitempty"`
+	Registry *registryJob `json:",omitempty"`
 	Lay      *layJob      `json:",omitempty"`
 	Squashfs *squashfsJob `json:",omitempty"`
 	Read     *readJob     `json:",omitempty"`
@@ -32,6 +33,8 @@ func runJob(ctx context.Context, text string) error {
 	switch {
 	case j.Serve != nil:
 		return j.Serve.run(ctx)
+	case j.Registry != nil:
+		return j.Registry.run()
 	case j.Lay != nil:
 		return j.Lay.run(ctx)
 	case j.Squashfs != nil:
@@ -76,26 +79,33 @@ func (j serveJob) run(ctx context.Context) error {
 	return errors.Join(err, release.Close())
 }
 
-// server is a stand-in release that is served.
+// server is a process that serves something.
 type server struct {
-	mirrors string // for TALOSMITH_MIRRORS
+	address string // what it says of where: for a release, what TALOSMITH_MIRRORS is set to
 	cmd     *exec.Cmd
 	stop    io.Closer
 }
 
 // serve starts to serve a release.
 func (b *bench) serve(ctx context.Context, version string) (*server, error) {
-	p, err := b.job(job{Serve: &serveJob{Version: version, Cache: b.Cache, Mirror: b.Mirror}})
+	s, err := b.start(ctx, job{Serve: &serveJob{Version: version, Cache: b.Cache, Mirror: b.Mirror}})
+	if err != nil {
+		return nil, fmt.Errorf("serve the stand-in of Talos %s: %w", version, err)
+	}
+	return s, nil
+}
+
+// start starts a job that serves until it is closed.
+func (b *bench) start(ctx context.Context, j job) (*server, error) {
+	p, err := b.job(j)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{cmd: p.command(ctx)}
 	s.cmd.Stderr = b.Log
-	in, err := s.cmd.StdinPipe()
-	if err != nil {
+	if s.stop, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	s.stop = in
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -105,9 +115,9 @@ func (b *bench) serve(ctx context.Context, version string) (*server, error) {
 	}
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
-		return nil, errors.Join(fmt.Errorf("the stand-in of Talos %s is not served", version), s.close())
+		return nil, errors.Join(errors.New("the process ended"), s.close())
 	}
-	s.mirrors = lines.Text()
+	s.address = lines.Text()
 	return s, nil
 }
 
