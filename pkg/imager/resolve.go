@@ -28,6 +28,8 @@ type Request struct {
 	Kinds []talos.Kind
 	// Undeclared: the kinds are wanted of every image, whether it declares them or not.
 	Undeclared bool
+	// ExtensionsOnly leaves out the images of Talos itself: enough for Describe.
+	ExtensionsOnly bool
 	// Lock pins names to digests; nil pins none. What it does not pin, or not any more, is looked up.
 	Lock *profile.Lock
 }
@@ -64,10 +66,12 @@ func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.S
 		return nil, nil, r.diags
 	}
 	r.work.SetLimit(lookups)
-	r.imager()
+	if !req.ExtensionsOnly {
+		r.imager()
+	}
 	catalogue := r.catalogue()
 	for i := range r.res.Targets {
-		r.target(&r.res.Targets[i], catalogue, slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && j.Output.Kind == talos.KindInstaller }))
+		r.target(&r.res.Targets[i], catalogue, !req.ExtensionsOnly && slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && j.Output.Kind == talos.KindInstaller }))
 	}
 	_ = r.work.Wait() // what went wrong is in diags
 	r.res.sortFound()

@@ -45,6 +45,9 @@ type layer struct {
 // layerSuffix follows a layer's ID in its file name.
 const layerSuffix = ".sqsh"
 
+// layerID is how Talos calls the layer of the i-th extension.
+func layerID(i int) string { return strconv.Itoa(i) }
+
 // newTarget runs the steps that say what there is.
 func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
 	t := &target{targetSteps: s, o: o, infos: make([]extensionInfo, len(s.Extensions))}
@@ -70,7 +73,7 @@ func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
 		t.epoch = *o.Epoch
 	}
 	for i, e := range s.Extensions {
-		t.layers = append(t.layers, layer{extension.Layer{Image: strconv.Itoa(i) + layerSuffix, Metadata: t.infos[i].Manifest.Metadata}, e.Squashfs})
+		t.layers = append(t.layers, layer{extension.Layer{Image: layerID(i) + layerSuffix, Metadata: t.infos[i].Manifest.Metadata}, e.Squashfs})
 	}
 	if dep := s.modulesDep(t.infos); dep != nil {
 		var scan moduleScan
