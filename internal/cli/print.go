@@ -25,9 +25,9 @@ type printer struct {
 	stop     chan struct{} // ends the goroutine that keeps the terminal up to date; nil: there is none
 
 	began   time.Time
-	running map[string]*work // by the step's key or the download's digest
+	running map[string]*work          // by the step's key or the download's digest
 	ended   map[store.Key]store.State // Done, Fetched or Stored
-	loaded  int64 // bytes
+	loaded  int64                     // bytes
 }
 
 // work is a step or a download that is under way.

@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/talosmith/talosmith/pkg/profile"
+)
+
+// Matrix is how a profile's builds are spread over machines: an image each.
+type Matrix struct {
+	Format    string // "json", "github", "gitlab" or "kubernetes"
+	Target    string // of mage, for each image: "all", "push"
+	Container string // image of the pods, for kubernetes: with Go, this repository as its working directory, and a shell
+}
+
+// Most jobs that one matrix can have:
+// https://docs.github.com/actions/reference/limits and https://docs.gitlab.com/ci/yaml/#parallelmatrix.
+const (
+	maxGitHub = 256
+	maxGitLab = 200
+)
+
+// PrintMatrix prints the profile's images for a CI system: first those that make between them all that several images share,
+// then the rest, which find that in the profile's store.
+func PrintMatrix(o Options, m Matrix) error {
+	s, err := load(o)
+	if err != nil {
+		return err
+	}
+	if s.Profile.Store == nil {
+		const remedy = "add store { registry = \"HOST/REPOSITORY\" } to the profile, or every machine makes everything"
+		if m.Format == "kubernetes" {
+			return fmt.Errorf("%s: no store that the pods could share: %s", s.o.Profile, remedy)
+		}
+		s.print.note("the profile has no store that the jobs could share: " + remedy)
+	}
+	g := group(s.Profile)
+	g.command = []string{"go", "tool", "mage", m.Target}
+	if o.Profile != "" {
+		g.command = append(g.command, "-profile="+o.Profile)
+	}
+	var b bytes.Buffer
+	switch m.Format {
+	case "json":
+		err = g.json(&b)
+	case "github":
+		err = g.github(&b)
+	case "gitlab":
+		err = g.gitlab(&b)
+	case "kubernetes":
+		err = g.kubernetes(&b, m.Container)
+	default:
+		err = fmt.Errorf("format %q: there are json, github and gitlab", m.Format)
+	}
+	if err == nil {
+		_, err = s.o.Stdout.Write(b.Bytes())
+	}
+	return err
+}
+
+// groups are names of images, and the command that builds one when "-image=NAME" follows.
+type groups struct {
+	first, rest []string
+	command     []string
+}
+
+// group finds few images that have between them every extension, and Talos itself, that several images are made of: the largest
+// share first, else in the profile's order.
+func group(p *profile.Profile) (g groups) {
+	parts := map[string][]string{}
+	wanted := map[string]int{}
+	for _, img := range p.Images {
+		for _, arch := range img.Architectures {
+			of := []string{arch}
+			for _, e := range img.Extensions {
+				of = append(of, arch+" "+e.Name)
+			}
+			for _, part := range of {
+				parts[img.Name] = append(parts[img.Name], part)
+				wanted[part]++
+			}
+		}
+	}
+	chosen := map[string]bool{}
+	for {
+		best, most := "", 0
+		for _, img := range p.Images {
+			n := 0
+			for _, part := range parts[img.Name] {
+				if wanted[part] > 1 {
+					n++
+				}
+			}
+			if n > most {
+				best, most = img.Name, n
+			}
+		}
+		if best == "" {
+			break
+		}
+		chosen[best] = true
+		g.first = append(g.first, best)
+		for _, part := range parts[best] {
+			wanted[part] = 0
+		}
+	}
+	for _, img := range p.Images {
+		if !chosen[img.Name] {
+			g.rest = append(g.rest, img.Name)
+		}
+	}
+	if len(g.first) == 0 { // a single image
+		g.first, g.rest = g.rest, nil
+	}
+	return g
+}
+
+func (g groups) all() []string { return append(g.first[:len(g.first):len(g.first)], g.rest...) }
+
+// json is a list in the order in which to build.
+func (g groups) json(w io.Writer) error {
+	type build struct {
+		Image   string `json:"image"`
+		Group   string `json:"group"`
+		Command string `json:"command"` // for a shell
+	}
+	var builds []build
+	for i, name := range g.all() {
+		b := build{name, "first", shell(g.command) + " -image=" + shell([]string{name})}
+		if i >= len(g.first) {
+			b.Group = "rest"
+		}
+		builds = append(builds, b)
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(builds)
+}
+
+// github is lines for the file $GITHUB_OUTPUT: outputs "first" and "rest", each for strategy.matrix with fromJSON; empty where there is none.
+func (g groups) github(w io.Writer) error {
+	line := func(name string, images []string) error {
+		if len(images) > maxGitHub {
+			return fmt.Errorf("group %q: %d images, but a matrix of GitHub Actions has at most %d jobs: split the profile", name, len(images), maxGitHub)
+		}
+		matrix := ""
+		if len(images) > 0 {
+			matrix = fmt.Sprintf(`{"image":%s}`, list(images))
+		}
+		_, err := fmt.Fprintf(w, "%s=%s\n", name, matrix)
+		return err
+	}
+	return errors.Join(line("first", g.first), line("rest", g.rest))
+}
+
+func list(names []string) string {
+	b, _ := json.Marshal(names) // strings always encode
+	return string(b)
+}
+
+// gitlab is a child pipeline with a stage for each group.
+func (g groups) gitlab(w io.Writer) error {
+	job := func(stage string, images []string) error {
+		if len(images) > maxGitLab {
+			return fmt.Errorf("group %q: %d images, but a matrix of GitLab has at most %d jobs: split the profile", stage, len(images), maxGitLab)
+		}
+		fmt.Fprintf(w, "\n%s:\n  stage: %[1]s\n  parallel:\n    matrix:\n      - TALOSMITH_IMAGE: %s\n", stage, list(images))
+		fmt.Fprintf(w, "  script:\n    - %s -image=\"$TALOSMITH_IMAGE\"\n  artifacts:\n    paths: [out/]\n", shell(g.command))
+		return nil
+	}
+	fmt.Fprintln(w, "stages: [first, rest]")
+	err := job("first", g.first)
+	if err == nil && len(g.rest) > 0 {
+		err = job("rest", g.rest)
+	}
+	return err
+}
+
+// kubernetes is a Job whose pods build an image each, by their index.
+func (g groups) kubernetes(w io.Writer, container string) error {
+	if container == "" {
+		return fmt.Errorf("no image for the pods: -container=REFERENCE names one that has Go, a shell, and this repository as its working directory")
+	}
+	n := len(g.all())
+	script := fmt.Sprintf(`set -- %s; shift "$JOB_COMPLETION_INDEX"; exec %s -image="$1"`, shell(g.all()), shell(g.command))
+	quoted := func(s string) string { return strings.TrimSuffix(strings.TrimPrefix(list([]string{s}), "["), "]") }
+	_, err := fmt.Fprintf(w, `# What the pods share is the profile's store. Credentials for it:
+#   kubectl create secret docker-registry talosmith-registry --docker-server=HOST --docker-username=… --docker-password=…
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: talosmith
+spec:
+  completionMode: Indexed
+  completions: %d
+  parallelism: %[1]d # started by index: images that make what others share come first
+  backoffLimitPerIndex: 3
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: build
+          image: %s
+          command: ["sh", "-c", %s]
+          env:
+            - {name: TALOSMITH_STORE_WRITE, value: "1"}
+            - {name: TALOSMITH_CACHE, value: /cache}
+            - {name: DOCKER_CONFIG, value: /registry}
+          volumeMounts:
+            - {name: cache, mountPath: /cache}
+            - {name: registry, mountPath: /registry}
+      volumes:
+        - {name: cache, emptyDir: {}}
+        - name: registry
+          secret: {secretName: talosmith-registry, optional: true, items: [{key: .dockerconfigjson, path: config.json}]}
+`, n, quoted(container), quoted(script))
+	return err
+}
+
+// shell quotes words for a shell, where they need it.
+func shell(words []string) string {
+	var quoted []string
+	for _, word := range words {
+		if strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:") != "" || word == "" {
+			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		quoted = append(quoted, word)
+	}
+	return strings.Join(quoted, " ")
+}
