@@ -287,7 +287,7 @@ func (l *layer) summary() string {
 			size += f.Size
 		}
 	}
-	return fmt.Sprintf("%d files, %s", files, Bytes(size))
+	return fmt.Sprintf("%s, %s", countOf(files, "file"), Bytes(size))
 }
 
 const filesOf = "files of "

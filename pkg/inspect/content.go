@@ -16,23 +16,39 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// Limits of what an artefact makes us do, far above what real ones need.
-const (
-	maxText     = 1 << 20  // bytes of a file that is read as text
-	maxUnpacked = 64 << 30 // bytes that a compressed file unpacks to
-	maxSpooled  = 16 << 30 // bytes of them that are not zero
-	maxHashed   = 64 << 30 // bytes in all
-)
+// errLimit is wrapped by what is said of an artefact that is over one of the limits.
+var errLimit = errors.New("too much")
+
+// limits of what an artefact makes us do.
+type limits struct {
+	unpacked int64 // bytes that go into a temporary file
+	data     int64 // bytes of them that are not zero
+	hashed   int64 // bytes in all
+	nodes    int   // files of all layers
+	paths    int   // bytes of the paths in an initramfs
+	segments int   // of an initramfs
+	found    int   // files that boot, in all volumes
+	damaged  int   // layers: each may cost seconds before it is known to be damaged
+}
+
+// defaultLimits are far above what real artefacts need.
+var defaultLimits = limits{
+	unpacked: 64 << 30, data: 16 << 30, hashed: 64 << 30, nodes: 4 << 20, paths: 64 << 20, segments: 4096, found: 256, damaged: 16,
+}
+
+// maxText is the size in bytes up to which a file is read as text.
+const maxText = 1 << 20
 
 // spool is a temporary file: what is put there comes one after another. Zeros take no room.
 type spool struct {
 	f         *os.File
+	lim       limits
 	end, data int64
 }
 
 func (a *Artefact) newSpool() (*spool, error) {
 	f, err := a.temp()
-	return &spool{f: f}, err
+	return &spool{f: f, lim: a.lim}, err
 }
 
 // page is what holes are made of.
@@ -52,15 +68,15 @@ func (s *spool) add(ctx context.Context, r io.Reader, h hash.Hash) (content, err
 		if h != nil {
 			h.Write(buf[:n])
 		}
-		if s.end+int64(n) > maxUnpacked {
-			return nil, fmt.Errorf("unpacks to more than %d bytes", int64(maxUnpacked))
+		if s.end+int64(n) > s.lim.unpacked {
+			return nil, fmt.Errorf("%w: unpacks to more than %d bytes", errLimit, s.lim.unpacked)
 		}
 		for p := buf[:n]; len(p) > 0; {
 			part := p[:min(len(p), page)]
 			p = p[len(part):]
 			if !bytes.Equal(part, zeroPage[:len(part)]) {
-				if s.data += int64(len(part)); s.data > maxSpooled {
-					return nil, fmt.Errorf("unpacks to more than %d bytes besides zeros", int64(maxSpooled))
+				if s.data += int64(len(part)); s.data > s.lim.data {
+					return nil, fmt.Errorf("%w: unpacks to more than %d bytes besides zeros", errLimit, s.lim.data)
 				}
 				if _, err := s.f.WriteAt(part, s.end); err != nil {
 					return nil, err
@@ -124,9 +140,9 @@ func (a *Artefact) digest(ctx context.Context, b tree.Blob) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	n, err := io.CopyBuffer(h, io.LimitReader(contextReader{ctx, r}, maxHashed-a.hashed+1), make([]byte, min(b.Size()+1, 1<<20)))
-	if a.hashed += n; err == nil && a.hashed > maxHashed {
-		err = fmt.Errorf("more than %d bytes of files", int64(maxHashed))
+	n, err := io.CopyBuffer(h, io.LimitReader(contextReader{ctx, r}, a.lim.hashed-a.hashed+1), make([]byte, min(b.Size()+1, 1<<20)))
+	if a.hashed += n; err == nil && a.hashed > a.lim.hashed {
+		err = fmt.Errorf("%w: more than %d bytes of files", errLimit, a.lim.hashed)
 	}
 	return hexSum(h), errors.Join(err, r.Close())
 }

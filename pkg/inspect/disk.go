@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -83,6 +84,9 @@ func (a *Artefact) addPartition(ctx context.Context, c content, p Partition) err
 	part := section(c, p.Offset, p.Size)
 	err := a.readPartition(ctx, part, &p)
 	a.Report.Partitions = append(a.Report.Partitions, p)
+	if errors.Is(err, errLimit) {
+		return err
+	}
 	if err != nil {
 		a.problem("partition %d (%s): %v", p.Number, p.Label, err)
 	}

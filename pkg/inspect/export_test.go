@@ -2,25 +2,31 @@ package inspect
 
 import (
 	"context"
-	"errors"
 	"io"
 )
 
-// OpenReader opens what is no file.
+// OpenReader opens what is no file. It unpacks no more than 64 MiB.
 func OpenReader(ctx context.Context, r io.ReaderAt, size int64, o Options) (*Artefact, error) {
-	a := &Artefact{name: "test", o: o, names: map[string]int{}, Report: newReport()}
-	err := a.openFile(ctx, section(r, 0, size), "")
-	if err == nil {
-		err = a.finish(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(err, a.Close())
-	}
-	return a, nil
+	a := newArtefact("test", o)
+	a.lim.unpacked, a.lim.hashed = 64<<20, 256<<20
+	return a.open(ctx, func(a *Artefact) error { return a.openFile(ctx, section(r, 0, size), "") })
 }
 
+// Limits are those that tests lower.
+type Limits struct {
+	Unpacked, Data, Hashed                 *int64
+	Nodes, Paths, Segments, Found, Damaged *int
+}
+
+// OpenLimited opens a file with other limits.
+func OpenLimited(ctx context.Context, name string, o Options, lower func(l Limits)) (*Artefact, error) {
+	a := newArtefact("test", o)
+	lower(Limits{&a.lim.unpacked, &a.lim.data, &a.lim.hashed, &a.lim.nodes, &a.lim.paths, &a.lim.segments, &a.lim.found, &a.lim.damaged})
+	return a.open(ctx, func(a *Artefact) error { return a.openRef(ctx, name) })
+}
+
+// Exported for tests.
 var (
 	ParseGRUB  = parseGRUB
 	DecodeMeta = decodeMeta
-	Printable  = printable
 )

@@ -20,13 +20,6 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// Limits of an initramfs.
-const (
-	maxSegments = 4096
-	maxFiles    = 1 << 20  // of all segments
-	maxPaths    = 64 << 20 // bytes of them
-)
-
 // membersLayer are the files of the initramfs itself.
 const membersLayer = "initramfs"
 
@@ -46,6 +39,7 @@ type unpacked struct {
 
 	files     map[string]File
 	pathBytes int
+	bytes     int64
 	images    map[string]stored // squashfs
 	list      tree.Blob         // extensions.yaml
 	init      []byte            // the start of /init
@@ -79,15 +73,17 @@ func (a *Artefact) readInitramfs(ctx context.Context, b boot) error {
 	if err != nil {
 		a.problem("initramfs: %v", err)
 	}
-	if len(segments) > maxSegments {
-		return fmt.Errorf("initramfs: %d segments, more than %d", len(segments), maxSegments)
+	if len(segments) > a.lim.segments {
+		return fmt.Errorf("initramfs: %w: %d segments, more than %d", errLimit, len(segments), a.lim.segments)
 	}
 	for _, s := range segments {
 		members := 0
 		if err := initramfs.Walk(s, func(m initramfs.Member) error {
 			members++
 			return u.add(ctx, m)
-		}); err != nil {
+		}); errors.Is(err, errLimit) {
+			return err
+		} else if err != nil {
 			a.problem("initramfs: %v", err)
 		}
 		a.Report.Initramfs.Segments = append(a.Report.Initramfs.Segments, Segment{s.Offset, s.Size, string(s.Compression), members})
@@ -100,8 +96,12 @@ func (a *Artefact) readInitramfs(ctx context.Context, b boot) error {
 
 // add takes a member.
 func (u *unpacked) add(ctx context.Context, m initramfs.Member) error {
-	if u.pathBytes += len(m.Path); u.pathBytes > maxPaths || len(u.files) == maxFiles {
-		return fmt.Errorf("more than %d files or %d bytes of paths", maxFiles, maxPaths)
+	lim := u.a.lim
+	if u.pathBytes += len(m.Path) + len(m.Link); u.pathBytes > lim.paths || len(u.files) >= lim.nodes {
+		return fmt.Errorf("%w: more than %d files or %d bytes of paths", errLimit, lim.nodes, lim.paths)
+	}
+	if u.bytes += m.Size; u.bytes > lim.unpacked {
+		return fmt.Errorf("%w: unpacks to more than %d bytes", errLimit, lim.unpacked)
 	}
 	f := File{Path: m.Path, Mode: Mode(m.Mode), UID: m.UID, GID: m.GID, Size: m.Size, Link: m.Link}
 	delete(u.images, m.Path)
@@ -227,9 +227,6 @@ func (u *unpacked) addRoot() (*layer, error) {
 	return l, nil
 }
 
-// maxDamaged layers are tried: each may cost seconds before it is known to be damaged.
-const maxDamaged = 16
-
 // addLayer adds a squashfs image. It returns nil for one that is damaged.
 func (u *unpacked) addLayer(name string, image stored) (*layer, squashfs.Compression, error) {
 	r, err := squashfs.NewReader(image)
@@ -241,8 +238,8 @@ func (u *unpacked) addLayer(name string, image stored) (*layer, squashfs.Compres
 		}
 	}
 	u.a.problem("layer %s: %v", name, err)
-	if u.damaged++; u.damaged > maxDamaged {
-		return nil, "", fmt.Errorf("more than %d damaged layers", maxDamaged)
+	if u.damaged++; u.damaged > u.a.lim.damaged {
+		return nil, "", fmt.Errorf("%w: more than %d damaged layers", errLimit, u.a.lim.damaged)
 	}
 	return nil, "", nil
 }

@@ -44,20 +44,29 @@ type Artefact struct {
 
 	name    string // as it was asked for
 	o       Options
+	lim     limits
 	closers []func() error
 	parts   []part
 	layers  []*layer
 	boots   []boot
 	names   map[string]int // of layers
 	nodes   int            // of all layers
+	found   int            // files that boot
 	hashed  int64          // bytes
 }
 
 // Open opens an artefact: a file, the folder of an OCI layout or of an extension, or a registry reference. A file may be an archive
 // of several images, and one of them named by ":TAG" or "@DIGEST" behind it. The caller closes it.
 func Open(ctx context.Context, ref string, o Options) (*Artefact, error) {
-	a := &Artefact{name: printable(ref), o: o, names: map[string]int{}, Report: newReport()}
-	err := a.openRef(ctx, ref)
+	return newArtefact(printable(ref), o).open(ctx, func(a *Artefact) error { return a.openRef(ctx, ref) })
+}
+
+func newArtefact(name string, o Options) *Artefact {
+	return &Artefact{name: name, o: o, lim: defaultLimits, names: map[string]int{}, Report: newReport()}
+}
+
+func (a *Artefact) open(ctx context.Context, read func(*Artefact) error) (*Artefact, error) {
+	err := read(a)
 	if err == nil {
 		err = a.finish(ctx)
 	}

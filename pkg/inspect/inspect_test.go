@@ -30,10 +30,7 @@ func open(t *testing.T, ref string) *inspect.Artefact {
 func TestKinds(t *testing.T) {
 	w := newWorld(t)
 	raw := w.disk()
-	small := w.file("small.raw", func(p string) { // what is slow to pack is not 8 GiB long
-		w.sparse(p, 68<<20, map[int64]string{1: w.esp(64)})
-		tooltest.Run(t, "sgdisk", "-n", "1:2048:+64M", "-t", "1:ef00", "-c", "1:EFI", p)
-	})
+	small := w.smallDisk()
 	vmdk := w.packed("disk.vmdk", "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw)
 	layout := w.file("layout", func(p string) {
 		tooltest.Run(t, "skopeo", "--insecure-policy", "copy", "-q", "docker-archive:"+w.dockerSave(), "oci:"+p+":"+talosVersion)
@@ -52,7 +49,7 @@ func TestKinds(t *testing.T) {
 			w.write(filepath.Join(w.dir, "disk.ovf"), "<Envelope/>")
 			tar(t, p, w.dir, "disk.ovf", "disk.vmdk")
 		}), "disk", "ova vmdk", "sd-boot grub", true},
-		{w.file("disk.zst", func(p string) { tooltest.Run(t, "zstd", "-q", "-1", small, "-o", p) }), "disk", "zstd", "sd-boot", true},
+		{w.zst(), "disk", "zstd", "sd-boot", true},
 		{w.file("disk.xz", func(p string) { w.pipe(p, "", w.dir, "xz", "-0", "-T2", "-c", small) }), "disk", "xz", "sd-boot", true},
 		{w.file("disk.gz", func(p string) { w.pipe(p, "", w.dir, "gzip", "-1", "-c", small) }), "disk", "gzip", "sd-boot", true},
 		{w.file("disk.tar.gz", func(p string) { w.pipe(p, "", w.dir, "tar", "--sparse", "-czf", "-", "small.raw") }), "disk", "gzip tar", "sd-boot", true},

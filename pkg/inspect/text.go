@@ -34,7 +34,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		t.field("schematic", s.ID)
 	}
 	if i := r.Initramfs; i != nil {
-		t.field("initramfs", fmt.Sprintf("%s, %d segments", Bytes(i.Size), len(i.Segments)))
+		t.field("initramfs", fmt.Sprintf("%s, %s", Bytes(i.Size), countOf(len(i.Segments), "segment")))
 	}
 	for _, m := range r.Modules {
 		t.field("modules", fmt.Sprintf("%d of %s, listed by layer %s", m.Count, m.Release, m.Layer))
@@ -43,7 +43,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		t.field("microcode", fmt.Sprintf("%s, %s", m.Path, Bytes(m.Size)))
 	}
 	if f := r.Firmware; f != nil {
-		t.field("firmware", fmt.Sprintf("%d files, %s", f.Files, Bytes(f.Size)))
+		t.field("firmware", fmt.Sprintf("%s, %s", countOf(f.Files, "file"), Bytes(f.Size)))
 	}
 	if i := r.Image; i != nil {
 		t.field("image", i.Manifest)
@@ -106,7 +106,7 @@ func (r *Report) tables(t *table) {
 	if len(r.Extensions) > 0 {
 		t.head("extensions", "LAYER", "NAME", "VERSION", "TIER", "AUTHOR", "SIZE", "UNPACKED", "FILES")
 		for _, e := range r.Extensions {
-			t.row(e.Layer, e.Name, e.Version, e.Tier, e.Author, Bytes(e.Size), Bytes(e.Unpacked), fmt.Sprint(e.Files))
+			t.row(e.Layer, e.Name, shorten(e.Version), e.Tier, e.Author, Bytes(e.Size), Bytes(e.Unpacked), fmt.Sprint(e.Files))
 		}
 	}
 	if len(r.Meta) > 0 {
@@ -164,6 +164,13 @@ func (f File) WriteText(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "%-20s %s %d:%d %10d %-12.12s %s%s\n", printable(f.Layer), f.Mode, f.UID, f.GID, f.Size, f.SHA256, printable(f.Path), link)
 	return err
+}
+
+func countOf(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // table is aligned text. Everything that goes in is made printable.

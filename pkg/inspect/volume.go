@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -19,9 +20,6 @@ type layer struct {
 	sum   string // of the image that it is read from, if that was hashed
 }
 
-// maxNodes is the limit of files of all layers together.
-const maxNodes = 4 << 20
-
 // addLayer keeps a layer by a name that no other has.
 func (a *Artefact) addLayer(l *layer) error {
 	for name := l.name; a.names[l.name] > 0; {
@@ -33,8 +31,8 @@ func (a *Artefact) addLayer(l *layer) error {
 	if l.files != nil {
 		a.nodes += l.files.Len()
 	}
-	if a.nodes += len(l.list); a.nodes > maxNodes {
-		return fmt.Errorf("more than %d files", maxNodes)
+	if a.nodes += len(l.list); a.nodes > a.lim.nodes {
+		return fmt.Errorf("%w: more than %d files", errLimit, a.lim.nodes)
 	}
 	return nil
 }
@@ -74,7 +72,9 @@ func (a *Artefact) addVolume(ctx context.Context, name string, t *tree.Tree) err
 			return err
 		}
 		if n.Mode.IsRegular() {
-			if err := a.addBootFile(ctx, v, n); err != nil {
+			if err := a.addBootFile(ctx, v, n); errors.Is(err, errLimit) {
+				return err
+			} else if err != nil {
 				a.problem("%s: %v", v.where(n.Path), err)
 			}
 		}
@@ -82,10 +82,18 @@ func (a *Artefact) addVolume(ctx context.Context, name string, t *tree.Tree) err
 	return context.Cause(ctx)
 }
 
+// bootDirs are where any number of files may boot.
+var bootDirs = map[string]bool{"efi/linux/": true, "efi/boot/": true, "loader/keys/auto/": true}
+
 // addBootFile takes a file for what its path says.
 func (a *Artefact) addBootFile(ctx context.Context, v *volume, n tree.Node) error {
 	p := strings.ToLower(n.Path)
 	dir, base := path.Split(p)
+	if bootDirs[dir] {
+		if a.found++; a.found > a.lim.found {
+			return fmt.Errorf("%w: more than %d files that boot", errLimit, a.lim.found)
+		}
+	}
 	switch {
 	case dir == "efi/linux/" && path.Ext(base) == ".efi":
 		c, err := a.readerAt(ctx, n.Content)
