@@ -173,6 +173,9 @@ const (
 // runtimeDirs are what Talos or a container runtime fills: what lies there is taken to exist.
 var runtimeDirs = []string{"dev", "proc", "sys", "run", "var", "system", "tmp"}
 
+// AtRuntime tells whether a path, without leading slash, lies where a running system puts things: it is taken to exist.
+func AtRuntime(p string) bool { return allowed(p, runtimeDirs) }
+
 // checkLinks looks where symbolic links lead. Links of a service's file system see that as their root. Outside of it, only what is
 // missing below /usr/local is sure to be missing: the root file system may have the rest.
 func (e *Extension) checkLinks(found *findings, f talos.Facts, all []Service) {
@@ -200,7 +203,7 @@ func (e *Extension) checkLinks(found *findings, f talos.Facts, all []Service) {
 			continue
 		}
 		inside := strings.TrimPrefix(at, root+"/")
-		if root == tree.Root && !below(at, "usr/local") || allowed(inside, runtimeDirs) || allowed(inside, mounted[root]) {
+		if root == tree.Root && !below(at, "usr/local") || AtRuntime(inside) || allowed(inside, mounted[root]) {
 			continue
 		}
 		found.add(Warning, CodeLinkDangling, n.Path, "nothing in this extension is there; another one or a mount may have it", "%v", err)

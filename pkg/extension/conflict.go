@@ -1,37 +1,39 @@
 package extension
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/talosmith/talosmith/pkg/talos"
-	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// Named is an extension and the name that the profile has for it ("siderolabs/gvisor").
+// Named is an extension's files and the name that the profile has for it ("siderolabs/gvisor").
 type Named struct {
-	Name string
-	*Extension
+	Name  string
+	Files []Entry
+}
+
+// Conflict is a path at which two extensions, by their places in the order of layers, have different things.
+type Conflict struct {
+	Finding
+	Below, Above int
 }
 
 // Conflicts finds where extensions, in the order of their layers, have different things at one path: a later layer hides what is below.
 // The same content twice is fine, and so are directories, indexes of kernel modules (the generated layer replaces them) and paths at or
-// below one of override. What upstream accepts (see accepted) is a warning.
-func Conflicts(exts []Named, f talos.Facts, override []string) []Finding {
-	var found findings
+// below one of override, without leading slash. What upstream accepts (see accepted) is a warning.
+func Conflicts(exts []Named, f talos.Facts, override []string) []Conflict {
+	var found []Conflict
 	type owner struct {
-		ext  int
-		node tree.Node
+		ext   int
+		entry Entry
 	}
 	top := map[string]owner{}
 	for i, e := range exts {
-		for n := range e.Root.All() {
+		for _, n := range e.Files {
 			if moduleIndex(n.Path, f.Modules()) {
 				continue
 			}
@@ -40,22 +42,24 @@ func Conflicts(exts []Named, f talos.Facts, override []string) []Finding {
 			if !taken || allowed(n.Path, override) {
 				continue
 			}
-			what, err := differs(below.node, n)
+			what := differs(below.entry, n)
+			if what == "" {
+				continue
+			}
 			first, second := exts[below.ext].Name, e.Name
-			switch {
-			case err != nil:
-				found.add(Error, CodeUnreadable, n.Path, "", "compare %s with %s: %v", first, second, err)
-			case what == "":
-			case isAccepted(n.Path, first, second):
-				found.add(Warning, CodeAcceptedOverlap, n.Path, "upstream knows that these extensions overlap there",
+			var one findings
+			if isAccepted(n.Path, first, second) {
+				one.add(Warning, CodeAcceptedOverlap, n.Path, "upstream knows that these extensions overlap there",
 					"%s and %s have %s; that of %s is used", first, second, what, second)
-			default:
-				found.add(Error, CodeConflict, n.Path, fmt.Sprintf("leave one out; or write override = [%q] into the image to take that of %s", "/"+n.Path, second),
+			} else {
+				one.add(Error, CodeConflict, n.Path, fmt.Sprintf("leave one out; or write override = [%q] into the image to take that of %s", "/"+n.Path, second),
 					"%s and %s have %s; that of %s would be used", first, second, what, second)
 			}
+			found = append(found, Conflict{one[0], below.ext, i})
 		}
 	}
-	return found.sorted()
+	slices.SortStableFunc(found, func(a, b Conflict) int { return strings.Compare(a.Path, b.Path) })
+	return found
 }
 
 // moduleIndex tells whether a path is a modules.* file directly in a kernel release's directory.
@@ -64,29 +68,25 @@ func moduleIndex(p, modules string) bool {
 	return strings.HasPrefix(name, "modules.") && path.Dir(path.Clean(dir)) == modules
 }
 
-// differs says how two nodes at one path differ, if they do.
-func differs(a, b tree.Node) (string, error) {
+// differs says how two entries at one path differ, if they do.
+func differs(a, b Entry) string {
 	switch {
 	case a.Mode.IsDir() && b.Mode.IsDir():
-		return "", nil
+		return ""
 	case a.Mode.Type() != b.Mode.Type():
-		return fmt.Sprintf("a %s and a %s", noun(a), noun(b)), nil
+		return fmt.Sprintf("a %s and a %s", noun(a), noun(b))
 	case a.Mode.Type() == fs.ModeSymlink && a.Link != b.Link:
-		return fmt.Sprintf("links to %q and %q", a.Link, b.Link), nil
-	case a.Mode.IsRegular():
-		same, err := equal(a.Content, b.Content)
-		if err != nil || same {
-			return "", err
-		}
-		return "different files", nil
+		return fmt.Sprintf("links to %.200q and %.200q", a.Link, b.Link)
+	case a.SHA256 != b.SHA256:
+		return "different files"
 	case a.Major != b.Major || a.Minor != b.Minor:
-		return "different devices", nil
+		return "different devices"
 	}
-	return "", nil
+	return ""
 }
 
-func noun(n tree.Node) string {
-	switch n.Mode.Type() {
+func noun(e Entry) string {
+	switch e.Mode.Type() {
 	case 0:
 		return "file"
 	case fs.ModeDir:
@@ -94,39 +94,7 @@ func noun(n tree.Node) string {
 	case fs.ModeSymlink:
 		return "link"
 	}
-	return kind(n.Mode.Type())
-}
-
-// equal compares content.
-func equal(a, b tree.Blob) (same bool, err error) {
-	if a.Size() != b.Size() {
-		return false, nil
-	}
-	ra, err := a.Open()
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, ra.Close()) }()
-	rb, err := b.Open()
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, rb.Close()) }()
-	const chunk = 64 << 10
-	bufA, bufB := make([]byte, chunk), make([]byte, chunk)
-	for left := a.Size(); left > 0; left -= chunk {
-		n := min(left, chunk)
-		if _, err := io.ReadFull(ra, bufA[:n]); err != nil {
-			return false, err
-		}
-		if _, err := io.ReadFull(rb, bufB[:n]); err != nil {
-			return false, err
-		}
-		if !bytes.Equal(bufA[:n], bufB[:n]) {
-			return false, nil
-		}
-	}
-	return true, nil
+	return kind(e.Mode.Type())
 }
 
 // accepted are overlaps of official extensions that upstream knows of, by the last part of their names. Each part of a pattern is one of

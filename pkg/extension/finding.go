@@ -68,7 +68,6 @@ const (
 	CodeServiceIgnored  = "service-ignored"  // a file that Talos doesn't look at
 	CodeConflict        = "conflict"         // two extensions have different files at one path
 	CodeAcceptedOverlap = "accepted-overlap" // … and upstream knows of it
-	CodeUnreadable      = "unreadable"       // content that can't be read
 )
 
 // findings collects; the same finding about more than a few paths is summed up by whoever adds it.

@@ -2,6 +2,7 @@ package extension
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -229,7 +230,13 @@ func TestMergeFirmware(t *testing.T) {
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("x", 200_000)
-	named := func(name string, nodes ...tree.Node) Named { return Named{name, with(t, nodes...)} }
+	named := func(name string, nodes ...tree.Node) Named {
+		files, err := Entries(newTree(t, nodes...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Named{name, files}
+	}
 	mods := func(content string) []tree.Node {
 		return []tree.Node{file("usr/lib/modules/6.18/modules.dep", content), file("usr/lib/modules/6.18/modules.builtin", content)}
 	}
@@ -269,8 +276,9 @@ func TestConflicts(t *testing.T) {
 				`warning accepted-overlap: "/etc/cri/conf.d/runsc.toml": siderolabs/gvisor and siderolabs/gvisor-debug have different files; that of siderolabs/gvisor-debug is used`,
 				`error conflict: "/usr/local/bin/runsc": siderolabs/gvisor and siderolabs/gvisor-debug have different files; that of siderolabs/gvisor-debug would be used`,
 			}},
-		"unreadable": {exts: []Named{named("a", file("usr/local/x", "abc")), named("b", tree.Node{Path: "usr/local/x", Content: unreadable(3)})},
-			want: []string{`error unreadable: "/usr/local/x": compare a with b: disk on fire`}},
+		"hard links": {exts: []Named{named("a", file("usr/local/x", "a"), hard("usr/local/y", "usr/local/x", "a")), named("b", file("usr/local/y", "a"))}},
+		"devices": {exts: []Named{named("a", device("usr/local/x", 1)), named("b", device("usr/local/x", 2)), named("c", device("usr/local/x", 2))},
+			want: []string{`error conflict: "/usr/local/x": a and b have different devices; that of b would be used`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -283,6 +291,30 @@ func TestConflicts(t *testing.T) {
 			}
 		})
 	}
+}
+
+func device(path string, major uint32) tree.Node {
+	return tree.Node{Path: path, Mode: fs.ModeDevice | 0o600, Major: major}
+}
+
+func TestEntriesUnreadable(t *testing.T) {
+	t.Parallel()
+	for content, want := range map[tree.Blob]string{
+		unreadable(3): `read "/usr/local/x": disk on fire`,
+		short(3):      `read "/usr/local/x": it has 2 bytes where 3 were announced`,
+	} {
+		if _, err := Entries(newTree(t, tree.Node{Path: "usr/local/x", Content: content})); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// short has a byte less than it says.
+type short int64
+
+func (s short) Size() int64 { return int64(s) }
+func (s short) Open() (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader(strings.Repeat("x", int(s)-1))), nil
 }
 
 func TestMatches(t *testing.T) {

@@ -225,6 +225,12 @@ func checkKeys(found *findings, name string, n *yaml.Node, t reflect.Type, depth
 	}
 }
 
+// Services are those that Talos would start, by the names of their specifications' files. What is wrong with others, [Extension.Check] says.
+func (e *Extension) Services() []Service {
+	var said findings
+	return e.servicesOf(&said)
+}
+
 // servicesOf reads all specifications, by the names of their files.
 func (e *Extension) servicesOf(found *findings) []Service {
 	var all []Service
