@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,6 +32,8 @@ func TestStepsKeepToTheBudget(t *testing.T) {
 			t.Parallel()
 			s := open(t, store.Options{Dir: t.TempDir(), Workers: max(c.workers, 1), Memory: c.memory})
 			var now, most atomic.Int64
+			full := make(chan struct{}) // as many run as may
+			var once sync.Once
 			var steps []*store.Step
 			for i := range 12 {
 				steps = append(steps, &store.Step{Name: fmt.Sprint(i), Cores: c.cores, Memory: c.each, Run: func(ctx context.Context, _ store.Output, _ []tree.Blob) error {
@@ -40,7 +43,15 @@ func TestStepsKeepToTheBudget(t *testing.T) {
 					n := now.Add(1)
 					for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 					}
-					time.Sleep(5 * time.Millisecond)
+					if n >= c.atOnce {
+						once.Do(func() { close(full) })
+					}
+					select {
+					case <-full:
+						time.Sleep(5 * time.Millisecond) // lets one more begin, if that were possible
+					case <-time.After(30 * time.Second):
+						t.Errorf("only %d steps run at once", most.Load())
+					}
 					now.Add(-1)
 					return nil
 				}})
