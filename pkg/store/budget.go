@@ -26,25 +26,38 @@ func newBudget(workers int, memory int64) *budget {
 	return &budget{workers, memory, semaphore.NewWeighted(int64(workers) + 1), semaphore.NewWeighted(memory)}
 }
 
-// acquire waits until there is room for a step, and says how many cores it got. A step never waits with less than all that it
-// needs but cores, which steps that have everything give back: so they cannot wait for each other.
-func (b *budget) acquire(ctx context.Context, st *Step) (cores int, release func(), err error) {
-	cores = min(max(st.Cores, 1), b.workers)
+// share is what a step got of the budget.
+type share struct {
+	cores   int
+	waited  bool
+	release func()
+}
+
+// acquire waits until there is room for a step. A step never waits with less than all that it needs but cores, which steps that have
+// everything give back: so they cannot wait for each other.
+func (b *budget) acquire(ctx context.Context, st *Step) (s share, err error) {
+	cores := min(max(st.Cores, 1), b.workers)
 	if st.Memory > 0 {
 		cores = max(min(cores, int(b.memory/st.Memory)), 1)
 	}
 	bytes := min(int64(cores)*st.Memory, b.memory)
-	if err := b.cores.Acquire(ctx, int64(cores)); err != nil {
-		return 0, nil, err
+	waited := !b.cores.TryAcquire(int64(cores))
+	if waited {
+		if err := b.cores.Acquire(ctx, int64(cores)); err != nil {
+			return s, err
+		}
 	}
-	if err := b.bytes.Acquire(ctx, bytes); err != nil {
-		b.cores.Release(int64(cores))
-		return 0, nil, err
+	if !b.bytes.TryAcquire(bytes) {
+		waited = true
+		if err := b.bytes.Acquire(ctx, bytes); err != nil {
+			b.cores.Release(int64(cores))
+			return s, err
+		}
 	}
-	return cores, func() {
+	return share{cores, waited, func() {
 		b.bytes.Release(bytes)
 		b.cores.Release(int64(cores))
-	}, nil
+	}}, nil
 }
 
 type coresKey struct{}

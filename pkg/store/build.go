@@ -178,12 +178,17 @@ func (s *Store) obtainLocked(ctx context.Context, j *job) (outcome, error) {
 			return outcome{}, errStale
 		}
 	}
-	cores, release, err := s.budget.acquire(ctx, j.Step)
+	share, err := s.budget.acquire(ctx, j.Step)
 	if err != nil {
 		return outcome{}, err
 	}
-	defer release()
-	o, err := s.run(context.WithValue(ctx, coresKey{}, cores), j, in)
+	defer share.release()
+	if share.waited { // another machine may have been faster
+		if o, ok := s.fetch(ctx, j); ok {
+			return o, nil
+		}
+	}
+	o, err := s.run(context.WithValue(ctx, coresKey{}, share.cores), j, in)
 	switch {
 	case err == nil:
 		s.observe(j, Done, o.result.Size, 0)
