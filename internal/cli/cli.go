@@ -213,7 +213,7 @@ func (s *Session) Build(ctx context.Context, req imager.Request) (*imager.Manife
 	}
 	m, err := imager.Build(ctx, g, jobs, s.options())
 	s.finish(ctx)
-	return m, err
+	return m, ended(ctx, err)
 }
 
 // Push makes the installer images and uploads them to the profile's tags, and prints how to use them.
@@ -227,8 +227,18 @@ func (s *Session) Push(ctx context.Context) error {
 	for _, p := range pushed {
 		s.print.pushed(p)
 	}
+	return ended(ctx, err)
+}
+
+// ended is one error in place of what everything that was at work says when the user has enough.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return errInterrupted
+	}
 	return err
 }
+
+var errInterrupted = errors.New("interrupted: what is complete stays")
 
 // plan resolves what is asked for with the lock, and plans it.
 func (s *Session) plan(ctx context.Context, req imager.Request) (*imager.Graph, []imager.Job, error) {
@@ -247,8 +257,8 @@ func (s *Session) plan(ctx context.Context, req imager.Request) (*imager.Graph, 
 func (s *Session) resolve(ctx context.Context, req imager.Request) (*imager.Graph, []imager.Job, error) {
 	req.Image = s.o.Image
 	res, jobs, diags := imager.Resolve(ctx, s.Profile, req, s.sources)
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+	if ctx.Err() != nil {
+		return nil, nil, errInterrupted
 	}
 	if err := s.show(diags); err != nil {
 		return nil, nil, err
