@@ -73,8 +73,8 @@ func (r result) String() string {
 // start starts a call. Wait waits for it, and checks that it leaves nothing in TMPDIR.
 func (r run) start(t testing.TB) *call {
 	t.Helper()
-	c := &call{t: t, tmp: t.TempDir(), began: time.Now()}
 	name, args := command(t), r.args
+	c := &call{t: t, tmp: t.TempDir(), began: time.Now()}
 	if r.mask != "" {
 		name, args = "/bin/sh", append([]string{"-c", `umask "$0" && exec "$@"`, r.mask, name}, args...)
 	}
