@@ -183,7 +183,7 @@ func parseIndex(raw []byte) (*v1.IndexManifest, error) {
 	}
 	switch {
 	case probe.SchemaVersion == 1:
-		return nil, errors.New("Docker's old manifest format (schema 1) is not supported: push the image again with a current tool")
+		return nil, errors.New("a manifest of Docker's old format (schema 1), which is not supported: push the image again with a current tool")
 	case probe.SchemaVersion != 2:
 		return nil, fmt.Errorf("schemaVersion is %d, want 2", probe.SchemaVersion)
 	case probe.Manifests != nil && (probe.Layers != nil || probe.Config != nil):
