@@ -142,18 +142,5 @@ func appendTo(w io.WriterAt, f func(w io.Writer) error) (int64, error) {
 	return a.at, err
 }
 
-// writeZeros writes n zero bytes.
-func writeZeros(w io.Writer, n int64) error {
-	var zeros [4096]byte
-	for n > 0 {
-		m, err := w.Write(zeros[:min(n, int64(len(zeros)))])
-		if err != nil {
-			return err
-		}
-		n -= int64(m)
-	}
-	return nil
-}
-
 // roundUp returns the smallest multiple of unit that is not less than n.
 func roundUp[T int | int64](n, unit T) T { return (n + unit - 1) / unit * unit }

@@ -139,14 +139,16 @@ type piece struct {
 	zero   bool
 }
 
+// unpack fills dst, at least its first need bytes. The disk's last block may have no more.
+type unpack func(dst, packed []byte, need int64) error
+
 // blocks is a disk that is kept in blocks.
 type blocks struct {
 	f     file
 	size  int64 // of the disk
 	block int64
 	find  func(index int64) (piece, error)
-	// unpack fills dst, or of the disk's last block at least the first need bytes.
-	unpack func(dst, packed []byte, need int64) error
+	unpack
 
 	mu     sync.Mutex
 	index  int64 // of the block in unpacked, -1 without one
@@ -201,7 +203,10 @@ func (b *blocks) unpackBlock(at piece, index int64) error {
 	if err := b.f.read(packed, at.at); err != nil {
 		return err
 	}
-	return b.unpack(b.whole, packed, min(b.block, b.size-index*b.block))
+	if err := b.unpack(b.whole, packed, min(b.block, b.size-index*b.block)); err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	return nil
 }
 
 func openVHD(f file) (*Reader, error) {

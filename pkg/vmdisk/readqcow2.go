@@ -69,9 +69,9 @@ const maxRead = 1 << 52
 const maxZstdWindow = 8 * mib
 
 // unpacker says how clusters are compressed, from the fields that only version 3 has.
-func (q *qcow2Reader) unpacker() (func(dst, packed []byte, need int64) error, error) {
+func (q *qcow2Reader) unpacker() (unpack, error) {
 	if q.version == 2 {
-		return inflateCluster, nil
+		return inflater(), nil
 	}
 	b := make([]byte, 105)
 	if err := q.f.read(b, 0); err != nil {
@@ -82,12 +82,12 @@ func (q *qcow2Reader) unpacker() (func(dst, packed []byte, need int64) error, er
 		return nil, fmt.Errorf("header: incompatible features %#x are not supported", more)
 	}
 	if features&featureCompression == 0 {
-		return inflateCluster, nil
+		return inflater(), nil
 	}
 	if be.Uint32(b[100:]) < 105 || b[104] != 1 {
 		return nil, fmt.Errorf("header: compression of type %d: only zlib (0) and zstd (1) are known", b[104])
 	}
-	return unzstdCluster, nil
+	return unzstder()
 }
 
 func (q *qcow2Reader) find(index int64) (piece, error) {
@@ -126,23 +126,25 @@ func (q *qcow2Reader) packed(entry uint64) (piece, error) {
 	return piece{at: at, length: min((sectors+1)*sector-at%sector, q.f.size-at)}, nil
 }
 
-// inflateCluster reads no more than the cluster: what follows in the last sector is of others.
-func inflateCluster(dst, packed []byte, need int64) error {
-	return unpackCluster(flate.NewReader(bytes.NewReader(packed)), dst[:need])
+// inflater reads no more than the cluster: what follows in the last sector is of others.
+func inflater() unpack {
+	r := flate.NewReader(nil)
+	return func(dst, packed []byte, need int64) error {
+		if err := r.(flate.Resetter).Reset(bytes.NewReader(packed), nil); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(r, dst[:need])
+		return err
+	}
 }
 
-func unzstdCluster(dst, packed []byte, need int64) error {
-	r, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
-	if err != nil {
-		return fmt.Errorf("unpack: %w", err)
-	}
-	defer r.Close()
-	return unpackCluster(r, dst[:need])
-}
-
-func unpackCluster(r io.Reader, dst []byte) error {
-	if _, err := io.ReadFull(r, dst); err != nil {
-		return fmt.Errorf("unpack: %w", err)
-	}
-	return nil
+func unzstder() (unpack, error) {
+	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
+	return func(dst, packed []byte, need int64) error {
+		if err := r.Reset(bytes.NewReader(packed)); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(r, dst[:need])
+		return err
+	}, err
 }

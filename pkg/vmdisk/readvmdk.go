@@ -101,19 +101,17 @@ func (v *vmdkReader) grainAt(index, at int64) (piece, error) {
 func inflateGrain(dst, packed []byte, need int64) error {
 	r, err := zlib.NewReader(bytes.NewReader(packed))
 	if err != nil {
-		return fmt.Errorf("unpack: %w", err)
+		return err
 	}
-	n, err := io.ReadFull(r, dst)
-	if err == io.ErrUnexpectedEOF && int64(n) >= need {
-		return nil // the disk's last grain, which some writers cut off
+	whole, err := io.ReadAll(io.LimitReader(r, int64(len(dst))+1))
+	switch {
+	case err != nil:
+		return err
+	case len(whole) > len(dst):
+		return fmt.Errorf("more than %d bytes", len(dst))
+	case int64(len(whole)) < need:
+		return fmt.Errorf("%d of %d bytes", len(whole), need)
 	}
-	if err != nil {
-		return fmt.Errorf("unpack: %w", err)
-	}
-	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
-		return fmt.Errorf("unpack: more than %d bytes", len(dst))
-	} else if err != io.EOF {
-		return fmt.Errorf("unpack: %w", err)
-	}
+	clear(dst[copy(dst, whole):]) // some writers cut off the disk's last grain
 	return nil
 }

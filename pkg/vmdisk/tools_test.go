@@ -114,7 +114,7 @@ func TestUnpack(t *testing.T) {
 		compression Compression
 		tool        string
 	}{{Gzip, "gzip"}, {XZ, "xz"}, {Zstd, "zstd"}} {
-		for _, f := range []Format{Raw, QCOW2, VHD} { // VHD ends with a short block
+		for _, f := range []Format{Raw, VHD} { // VHD ends with a short block
 			t.Run(fmt.Sprintf("%s.%s", f, test.compression), func(t *testing.T) {
 				t.Parallel()
 				d := bootDisk(16*mib, mib)
@@ -210,7 +210,7 @@ func TestGNUTar(t *testing.T) {
 // TestTarNames: what is not raw is not called so.
 func TestTarNames(t *testing.T) {
 	t.Parallel()
-	for _, f := range Formats {
+	for _, f := range []Format{QCOW2, OVA} {
 		d := bootDisk(16*mib, mib)
 		name, dir := create(t, d, options(f, TarGzip)), t.TempDir()
 		tooltest.Run(t, "tar", "-xzf", name, "-C", dir)

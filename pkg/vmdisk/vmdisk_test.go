@@ -132,12 +132,20 @@ func sum(t testing.TB, name string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// together leaves out pairs that show nothing new: a compression sees bytes, whatever their format.
+func together(f Format, c Compression) bool {
+	return f == Raw || c == None || f == VHD && c == Zstd || f == OVA && c == TarGzip
+}
+
 // TestBytes pins the bytes of every format and compression: when they change, so must Version (or the compressor's version
 // did, which is part of the keys too). They must not depend on the number of processors or on how the disk writes itself.
 func TestBytes(t *testing.T) {
 	var got strings.Builder
 	for _, f := range Formats {
 		for _, c := range Compressions {
+			if !together(f, c) {
+				continue
+			}
 			o := options(f, c)
 			first := sum(t, create(t, bootDisk(16*mib, mib), o))
 			procs := runtime.GOMAXPROCS(1)
@@ -380,11 +388,14 @@ func (f *failing) WriteAt(p []byte, _ int64) (int, error) {
 // TestErrors lets both sides fail: the error comes out, and no goroutine stays.
 func TestErrors(t *testing.T) {
 	errDisk := errors.New("bad disk")
-	newDisk := func() Disk { return newDisk(9*mib, 1000, part{0, noise(100, 1)}, part{3 * mib, noise(1500*1024, 2)}) }
+	newDisk := func() Disk { return newDisk(5*mib, 1000, part{0, noise(100, 1)}, part{3 * mib, noise(mib, 2)}) }
 	before := runtime.NumGoroutine()
 	for _, f := range Formats {
 		for _, c := range Compressions {
-			for _, left := range []int64{0, 100, 1_000_000} {
+			if !together(f, c) {
+				continue
+			}
+			for _, left := range []int64{0, 100, 500_000} {
 				if _, err := Write(&failing{left}, newDisk(), options(f, c)); !errors.Is(err, errFull) {
 					t.Errorf("%s.%s, full after %d bytes: %v", f, c, left, err)
 				}

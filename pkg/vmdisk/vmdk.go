@@ -25,7 +25,7 @@ const (
 	atEnd         = math.MaxUint64
 	grainHead     = 12 // bytes before a grain's zlib stream
 	vmdkWorkers   = 16
-	vmdkLevel     = 7
+	vmdkLevel     = 5
 )
 
 // Types of markers.
