@@ -33,7 +33,7 @@ func TestAuthor(t *testing.T) {
 	}
 	var list strings.Builder
 	for n := range got.All() {
-		fmt.Fprintf(&list, "%s %d:%d %d %s\n", n.Mode, n.UID, n.GID, n.Size(), n.Path)
+		fmt.Fprintln(&list, strings.TrimSpace(fmt.Sprintf("%s %d:%d %d %s %s", n.Mode, n.UID, n.GID, n.Size(), n.Path, n.Link)))
 		if !n.ModTime.Equal(time.Unix(0, 0)) {
 			t.Errorf("%s is of %s", n.Path, n.ModTime)
 		}
@@ -44,7 +44,7 @@ drwxr-xr-x 0:0 0 rootfs
 drwxr-xr-x 0:0 0 rootfs/usr
 drwxr-xr-x 0:0 0 rootfs/usr/local
 drwxr-xr-x 0:0 0 rootfs/usr/local/bin
--rwxr-xr-x 0:0 4 rootfs/usr/local/bin/agent
+Lrwxrwxrwx 0:0 0 rootfs/usr/local/bin/agent /usr/local/lib/containers/agent/usr/local/bin/agent
 drwxr-xr-x 0:0 0 rootfs/usr/local/etc
 -rw-r----- 0:0 10 rootfs/usr/local/etc/agent.conf
 drwxr-xr-x 0:0 0 rootfs/usr/local/etc/containers
@@ -87,6 +87,30 @@ func TestAuthorEmptyRoot(t *testing.T) {
 	}
 	if n, ok := got.Lookup("rootfs/usr/local/lib/containers/shell"); !ok || !n.Mode.IsDir() {
 		t.Errorf("the root: %v, %+v", ok, n)
+	}
+}
+
+// TestAuthorSharedProgram: two services with one entrypoint have a copy each.
+func TestAuthorSharedProgram(t *testing.T) {
+	t.Parallel()
+	a := agent()
+	a.Services[1].Container.Entrypoint = "/usr/local/bin/agent"
+	got, err := Author(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"agent", "sidecar"} {
+		n, ok := got.Lookup("rootfs/usr/local/lib/containers/" + name + "/usr/local/bin/agent")
+		if !ok || !n.Mode.IsRegular() || n.Link != "" {
+			t.Errorf("%s: %v, %+v", name, ok, n)
+		}
+	}
+	e, err := Load(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := e.Check(facts(t, "v1.13.9")); len(found) > 0 {
+		t.Errorf("found %v", found)
 	}
 }
 

@@ -75,7 +75,7 @@ func layer(t *testing.T, initrd []byte, name string) (list string) {
 				return err
 			}
 			for n := range files.All() {
-				content := []byte(nil)
+				content := []byte(n.Link)
 				if n.Mode.IsRegular() {
 					content, err = tree.ReadAll(n.Content)
 				}
@@ -108,7 +108,7 @@ func TestAuthored(t *testing.T) {
 drwxr-xr-x 0:0 usr ""
 drwxr-xr-x 0:0 usr/local ""
 drwxr-xr-x 0:0 usr/local/bin ""
--rwxr-xr-x 0:0 usr/local/bin/agent "ARCH"
+Lrwxrwxrwx 0:0 usr/local/bin/agent "/usr/local/lib/containers/agent/usr/local/bin/agent"
 drwxr-xr-x 0:0 usr/local/etc ""
 -rw------- 0:0 usr/local/etc/agent.conf "for ARCH\n"
 drwxr-xr-x 0:0 usr/local/etc/containers ""

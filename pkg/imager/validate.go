@@ -42,46 +42,22 @@ func Validate(ctx context.Context, p *profile.Profile) hcl.Diagnostics {
 }
 
 func (r *resolver) validate(e *profile.Extension, s *profile.Source, f talos.Facts) {
-	found, err := r.findings(e, f)
+	ref, err := Ref(e, f.Arch)
+	c := &Checked{}
+	if err == nil {
+		c, err = CheckExtension(r.ctx, r.src, ref, f)
+	}
 	if err != nil {
 		r.report(hcl.DiagError, e.Range, "Bad extension", "%v.", err)
+		return
 	}
-	for _, finding := range found {
+	for _, finding := range c.Findings {
 		severity := hcl.DiagError
 		if finding.Severity == extension.Warning {
 			severity = hcl.DiagWarning
 		}
 		r.report(severity, placeOf(finding, e, s), "Extension check: "+finding.Code, "%s.", finding.Text())
 	}
-}
-
-func (r *resolver) findings(e *profile.Extension, f talos.Facts) ([]extension.Finding, error) {
-	ref, err := Ref(e, f.Arch)
-	if err != nil {
-		return nil, err
-	}
-	a, err := r.src.Resolve(r.ctx, ref, f.Arch)
-	if err != nil {
-		return nil, err
-	}
-	return check(r.ctx, r.src, a, f)
-}
-
-// check finds what is wrong with an extension that was resolved.
-func check(ctx context.Context, src *source.Sources, a *source.Artifact, f talos.Facts) (found []extension.Finding, err error) {
-	err = withSpool(func(spool source.Spool) error {
-		t, err := src.Tree(ctx, a, nil, spool)
-		if err != nil {
-			return err
-		}
-		ext, err := extension.Load(t)
-		if err != nil {
-			return err
-		}
-		found = ext.Check(f)
-		return nil
-	})
-	return found, err
 }
 
 // placeOf is where the profile says what a finding is about.
