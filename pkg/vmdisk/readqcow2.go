@@ -59,7 +59,8 @@ func openQCOW2(f file) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{Size: int64(size), ClusterSize: cluster, layout: &blocks{f: f, size: int64(size), block: cluster, find: q.find, unpack: unpack}}, nil
+	disk := &blocks{f: f, size: int64(size), block: cluster, find: q.find, unpack: unpack}
+	return &Reader{Size: disk.size, ClusterSize: cluster, layout: disk}, nil
 }
 
 // maxRead is the size of the largest disk that is read: offsets are far from overflow.

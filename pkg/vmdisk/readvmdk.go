@@ -59,7 +59,8 @@ func openVMDK(f file) (*Reader, error) {
 	}
 	v := &vmdkReader{f: f, grain: int64(grainSectors), perTable: int64(perTable), directory: int64(directory) * sector}
 	v.directoryPage, v.tablePage = table{f: f, at: -1}, table{f: f, at: -1}
-	return &Reader{Size: int64(capacity) * sector, layout: &blocks{f: f, size: int64(capacity) * sector, block: v.grain * sector, find: v.find, unpack: inflateGrain}}, nil
+	disk := &blocks{f: f, size: int64(capacity) * sector, block: v.grain * sector, find: v.find, unpack: inflateGrain}
+	return &Reader{Size: disk.size, layout: disk}, nil
 }
 
 func (v *vmdkReader) find(index int64) (piece, error) {
