@@ -275,16 +275,19 @@ func (t *target) describe(out profile.Output) (Artefact, error) {
 	return a, nil
 }
 
-// record brings the folder's manifest up to date.
+// record brings the folder's manifest up to date. Where nothing was built and nothing is gone, it stays as it is, or missing.
 func record(ctx context.Context, built []Artefact, o Options) (*Manifest, error) {
 	unlock, err := o.Store.Lock(context.WithoutCancel(ctx), "out "+o.Out)
 	if err != nil {
 		return nil, err
 	}
-	m, err := ReadManifest(o.Out)
-	if err == nil {
+	before, err := ReadManifest(o.Out)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	m := before.update(o.Out, built)
+	if len(built) > 0 || len(m.Artefacts) < len(before.Artefacts) {
 		m.Tool = o.Tool
-		m = m.update(o.Out, built)
 		err = m.write(o.Out)
 	}
 	return m, errors.Join(err, unlock())
