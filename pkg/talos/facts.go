@@ -61,6 +61,8 @@ type Facts struct {
 	DataPartitions bool
 	// SDBootUEFI: UEFI boots through systemd-boot and a UKI; before that only with SecureBoot, else through GRUB.
 	SDBootUEFI bool
+	// GRUBCmdline: who installs for GRUB composes the kernel command line on the machine; later the default is the UKI's.
+	GRUBCmdline bool
 	// UKIProfiles: a UKI has profiles (a boot menu entry each).
 	UKIProfiles bool
 	// EmbeddedConfig: a machine configuration can be built in.
@@ -126,6 +128,7 @@ func facts(v Version, platform, arch string, bad error) (Facts, error) {
 		Overlays:         overlays.holds(v),
 		DataPartitions:   dataPartitions.holds(v),
 		SDBootUEFI:       sdBootUEFI.holds(v),
+		GRUBCmdline:      grubCmdline.holds(v),
 		UKIProfiles:      ukiProfiles.holds(v),
 		EmbeddedConfig:   embeddedConfig.holds(v),
 		ModuleSignatures: sigEnforce.holds(v),

@@ -34,7 +34,8 @@ var (
 	usrMerge         = rule{since: minor(10)} // KernelModulesPath, FirmwarePath
 	ukiProfiles      = rule{since: minor(10), quirk: "SupportsUKIProfiles"}
 	unifiedInstaller = rule{since: minor(10), quirk: "SupportsUnifiedInstaller"}
-	bigBoot          = rule{since: minor(11)} // PartitionSizes
+	bigBoot          = rule{since: minor(11)}  // PartitionSizes
+	grubCmdline      = rule{before: minor(12)} // pkg/machinery/config/contract.go, GrubUseUKICmdlineDefault
 	talosctl         = rule{since: minor(11), quirk: "SupportsFactoryTalosctlDownload"}
 	embeddedConfig   = rule{since: minor(12), quirk: "SupportsEmbeddedConfig"}
 	sigEnforce       = rule{since: minor(12), quirk: "SupportsDisablingModuleSignatureVerification"}
