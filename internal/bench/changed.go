@@ -11,7 +11,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/talos"
 )
 
-// unchanged measures builds that have nothing to do.
+// unchanged measures builds that have nothing to do. The demo's is the repository's own, in out/demo.
 func (b *bench) unchanged(ctx context.Context) (table, error) {
 	t := table{title: "unchanged: all outputs are there"}
 	if err := b.makeWarm(ctx); err != nil {
@@ -21,8 +21,12 @@ func (b *bench) unchanged(ctx context.Context) (table, error) {
 	if err != nil {
 		return t, err
 	}
+	command := look("go")
+	if command == "" {
+		return t, errors.New("the go command is not on PATH: it runs `go tool mage`, which is to be measured")
+	}
 	mage := b.process(build{})
-	mage.args = append([]string{look("go"), "tool", "mage"}, mage.args[1:]...)
+	mage.args = append([]string{command, "tool", "mage"}, mage.args[1:]...)
 	if _, err := mage.run(ctx); err != nil { // compiles
 		return t, err
 	}
@@ -30,7 +34,7 @@ func (b *bench) unchanged(ctx context.Context) (table, error) {
 	if err != nil {
 		return t, err
 	}
-	demo := process{args: []string{look("go"), "tool", "mage", "demo"}}
+	demo := process{args: []string{command, "tool", "mage", "demo"}}
 	demo.env = append(demo.env, "TALOSMITH_CACHE="+b.Cache, "TALOSMITH_DEBIAN_MIRROR="+b.Mirror)
 	if _, err := demo.run(ctx); err != nil {
 		return t, err

@@ -43,8 +43,10 @@ func (b *bench) cold(ctx context.Context) (table, error) {
 		of = append(of, fmt.Sprintf("%s %d×: %s, CPU %s", s.name, s.times, seconds(s.wall), seconds(s.cpu)))
 	}
 	t.note("Reference, all of it: %s.", strings.Join(of, "; "))
-	t.note("Ours includes unpacking images, modules.dep, GRUB and the SHA-256 of every artefact, which the reference does without. That of a disk of 8 GiB takes %s of CPU time here.",
-		seconds(hashTime(8<<30)))
+	hash := hashTime(8 << 30)
+	t.note("Ours includes unpacking images, modules.dep, GRUB and the SHA-256 of every artefact, which the reference does without. That of a disk of 8 GiB takes")
+	t.note("%s of CPU time here, one block of 64 bytes after another on one processor; without it ours would be %.3f of the CPU time of each output in turn.",
+		seconds(hash), (ours.cpu-hash)/r.all.cpu)
 	return t, nil
 }
 
