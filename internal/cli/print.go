@@ -187,7 +187,7 @@ func (p *printer) counts() string {
 	for _, state := range p.ended {
 		n[state]++
 	}
-	text := fmt.Sprintf("%d steps done, %d stored already", n[store.Done], n[store.Stored])
+	text := fmt.Sprintf("%s done, %d stored already", count(n[store.Done], "step"), n[store.Stored])
 	if n[store.Fetched] > 0 {
 		text += fmt.Sprintf(", %d fetched", n[store.Fetched])
 	}

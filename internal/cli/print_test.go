@@ -52,7 +52,7 @@ download     ghcr.io/siderolabs/gvisor: 4.0 MiB in 1.5 s
 squashfs     siderolabs/gvisor: 9.0 MiB in 2.0 s
 squashfs     y: fetched 2.0 KiB in 0.1 s
 out/metal-amd64.iso  100.0 MiB  sha256:abc  written
-1 steps done, 1 stored already, 1 fetched, 4.0 MiB downloaded in 2.6 s
+1 step done, 1 stored already, 1 fetched, 4.0 MiB downloaded in 2.6 s
 `
 	if out.String() != want {
 		t.Errorf("got\n%s", out.String())
@@ -75,7 +75,7 @@ squashfs  siderolabs/gvisor        1 s
 squashfs  siderolabs/gvisor        3.0 MiB, 1.5 MiB/s, 2 s
 0 steps done, 1 stored already, 4.0 MiB downloaded, 2 s
 squashfs  y                        [..........] 0% of 2.0 KiB, 0 s
-1 steps done, 1 stored already, 4.0 MiB downloaded, 3 s
+1 step done, 1 stored already, 4.0 MiB downloaded, 3 s
 `
 	if frames.String() != want {
 		t.Errorf("got\n%s", frames.String())

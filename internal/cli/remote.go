@@ -22,9 +22,7 @@ func (s *Session) openRemote() (*oci.Store, error) {
 	default:
 		return nil, fmt.Errorf("TALOSMITH_STORE_WRITE=%s: want 0 or 1", v)
 	}
-	return oci.New(oci.Options{
-		Repository: to.Repository, Transport: to.Transport, Keychain: to.Keychain, Write: write, Tool: Version(), Log: s.log(),
-	}), nil
+	return oci.New(oci.Options{Direct: to, Write: write, Tool: Version(), Log: s.log()}), nil
 }
 
 // finish waits for what goes on beside the build, and says what all was done.

@@ -13,6 +13,8 @@ type Direct struct {
 	Repository name.Repository
 	Transport  http.RoundTripper // without credentials
 	Keychain   authn.Keychain
+	// CheckRedirect is an [http.Client]'s: a registry must not send us to what only this machine can see.
+	CheckRedirect func(*http.Request, []*http.Request) error
 }
 
 // Direct returns the way to a repository, such as "registry.corp/cache/talosmith".
@@ -34,5 +36,5 @@ func (s *Sources) Direct(repository string) (Direct, error) {
 	if r, ok := t.(*retrier); ok {
 		t = r.inner
 	}
-	return Direct{Repository: repo, Transport: t, Keychain: s.keychain}, nil
+	return Direct{Repository: repo, Transport: t, Keychain: s.keychain, CheckRedirect: checkRedirect}, nil
 }

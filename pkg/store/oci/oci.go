@@ -35,10 +35,10 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
 )
 
@@ -56,12 +56,10 @@ const (
 
 // Options of a store. All but Write and Tool are needed.
 type Options struct {
-	Repository name.Repository
-	Transport  http.RoundTripper // without credentials; should not repeat anything
-	Keychain   authn.Keychain
-	Write      bool   // upload what is made here
-	Tool       string // what made it, for people
-	Log        *slog.Logger
+	source.Direct
+	Write bool   // upload what is made here
+	Tool  string // what made it, for people
+	Log   *slog.Logger
 }
 
 // Store is a [store.Remote] in a repository.
@@ -123,6 +121,6 @@ func (s *Store) connect(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, lasting{err}
 	}
-	s.client = &http.Client{Transport: t}
+	s.client = &http.Client{Transport: t, CheckRedirect: s.o.CheckRedirect}
 	return s.client, nil
 }

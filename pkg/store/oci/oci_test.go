@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,9 +16,9 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/talosmith/talosmith/internal/tooltest"
+	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -51,15 +50,12 @@ func (b *lockedBuffer) String() string {
 
 func newMachine(t testing.TB, dir, repository string, write bool, keychain authn.Keychain) *machine {
 	t.Helper()
-	repo, err := name.NewRepository(repository)
+	to, err := source.New(source.Options{Keychain: keychain}).Direct(repository)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &machine{log: new(lockedBuffer)}
-	m.remote = New(Options{
-		Repository: repo, Transport: http.DefaultTransport.(*http.Transport).Clone(), Keychain: keychain, Write: write, Tool: "test",
-		Log: slog.New(slog.NewTextHandler(m.log, nil)),
-	})
+	m.remote = New(Options{Direct: to, Write: write, Tool: "test", Log: slog.New(slog.NewTextHandler(m.log, nil))})
 	m.Store, err = store.Open(store.Options{Dir: dir, Workers: 2, Remote: m.remote, Observe: func(e store.Event) {
 		if e.State == store.Fetched {
 			m.pulled.Add(1)
