@@ -103,10 +103,13 @@ func writeScan(out store.Output, t *tree.Tree, dir string) error {
 // moduleSearch is /etc/modules.d/10-extra-modules.conf of the imager image: modules in extras/ win over the kernel's own.
 var moduleSearch = []string{"extras", "built-in"}
 
+// modulesDepVersion is part of the layer's key: raise it when the bytes change.
+const modulesDepVersion = "1"
+
 // modulesDepStep makes the layer with the indexes of all modules: those of the base and of the extensions that have some.
 func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, o squashfs.Options) *store.Step {
 	return &store.Step{
-		Name: "index", Label: "modules.dep", Params: []any{kmod.Version, squashfs.Version, f.Modules(), squashfsParams(o)}, Inputs: append([]*store.Step{base}, extensions...), Memory: squashfsMemory,
+		Name: "index", Label: "modules.dep", Params: []any{modulesDepVersion, kmod.Version, squashfs.Version, f.Modules(), squashfsParams(o)}, Inputs: append([]*store.Step{base}, extensions...), Memory: squashfsMemory,
 		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
 			var all []moduleScan
 			files := map[string]tree.Node{}
@@ -182,6 +185,9 @@ func writeModulesDep(out store.Output, scans []moduleScan, files map[string]tree
 		layer = append(layer, n)
 	}
 	root, err := tree.New(layer)
+	if err == nil {
+		root, err = atTime(root, o.ModTime) // the base's files, too, may be newer than the epoch
+	}
 	if err != nil {
 		return err
 	}
