@@ -25,6 +25,18 @@ func OpenLimited(ctx context.Context, name string, o Options, lower func(l Limit
 	return a.open(ctx, func(a *Artefact) error { return a.openRef(ctx, name) })
 }
 
+// XZBlocks reads an .xz file by its blocks.
+func XZBlocks(ctx context.Context, r io.ReaderAt, size int64) (io.ReaderAt, int64, error) {
+	x, err := newXZBlocks(ctx, section(r, 0, size), defaultLimits)
+	if err != nil {
+		return nil, 0, err
+	}
+	return x, x.size, nil
+}
+
+// ErrNoBlocks says that an .xz file is read from its start.
+var ErrNoBlocks = errNoBlocks
+
 // Exported for tests.
 var (
 	ParseGRUB  = parseGRUB

@@ -139,6 +139,15 @@ func (a *Artefact) openCompressed(ctx context.Context, c content, is form, name 
 	if inner == formTar {
 		return errors.Join(a.openTarStream(ctx, r, name), r.Close())
 	}
+	if is == formXZ {
+		x, err := newXZBlocks(ctx, c, a.lim)
+		if !errors.Is(err, errNoBlocks) {
+			if err = errors.Join(err, r.Close()); err != nil {
+				return err
+			}
+			return a.openFile(ctx, section(x, 0, x.size), "")
+		}
+	}
 	s, err := a.newSpool()
 	if err != nil {
 		return errors.Join(err, r.Close())
