@@ -25,7 +25,12 @@ func artefacts(t *testing.T) (o cli.InspectOptions, out *bytes.Buffer, from, to 
 		}
 	}
 	out = new(bytes.Buffer)
-	env := func(name string) (string, bool) { return filepath.Join(dir, "cache"), name == "TALOSMITH_CACHE" }
+	env := func(name string) (string, bool) {
+		if name != "TALOSMITH_CACHE" {
+			return "", false
+		}
+		return filepath.Join(dir, "cache"), true
+	}
 	return cli.InspectOptions{Env: env, Stdout: out, Stderr: out}, out, from, to
 }
 
