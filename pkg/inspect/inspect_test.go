@@ -169,7 +169,7 @@ func TestISO(t *testing.T) {
 		t.Errorf("partitions %+v", r.Partitions)
 	}
 	r = open(t, w.isoGRUB()).Report
-	if len(r.Loaders) != 1 || r.Loaders[0].Version != "2.12" || r.Loaders[0].Firmware != "bios" || r.Loaders[0].Path != "iso:/boot/grub/i386-pc/eltorito.img" {
+	if len(r.Loaders) != 1 || r.Loaders[0].Version != "2.12-9" || r.Loaders[0].Firmware != "bios" || r.Loaders[0].Path != "iso:/boot/grub/i386-pc/eltorito.img" {
 		t.Errorf("loaders %+v", r.Loaders)
 	}
 	if !r.Entries[0].Default || r.Entries[1].Default || r.Entries[0].Kernel != "/boot/vmlinuz" {

@@ -3,7 +3,9 @@ package inspect
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -134,16 +136,30 @@ func (a *Artefact) addISOGRUB(ctx context.Context, c content, r *iso9660.Reader)
 	return nil
 }
 
-// grubVersion reads modinfo.sh, which says: grub_version="2.12".
+// grubVersion reads modinfo.sh, which grub-mkrescue may compress. It says: grub_package_version="2.12-9".
 func grubVersion(n tree.Node) string {
 	text, err := readText(n.Content)
+	if err == nil && sniff([]byte(text)) == formXZ {
+		text, err = unpackText(section(strings.NewReader(text), 0, int64(len(text))))
+	}
 	if err != nil {
 		return ""
 	}
+	version := ""
 	for line := range strings.Lines(text) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "grub_version="); ok {
-			return strings.Trim(v, `"`)
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if key == "grub_package_version" || key == "grub_version" && version == "" {
+			version = strings.Trim(value, `"'`)
 		}
 	}
-	return ""
+	return version
+}
+
+func unpackText(c content) (string, error) {
+	r, err := decompress(c, formXZ)
+	if err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxText))
+	return string(b), errors.Join(err, r.Close())
 }

@@ -344,7 +344,8 @@ func (w *world) isoGRUB() string {
 		w.write(filepath.Join(d, "boot/vmlinuz"), w.read(w.kernel()))
 		w.write(filepath.Join(d, "boot/initramfs.xz"), w.read(w.initramfs("")))
 		w.write(filepath.Join(d, "boot/grub/i386-pc/eltorito.img"), strings.Repeat("GRUB", 4096))
-		w.write(filepath.Join(d, "boot/grub/i386-pc/modinfo.sh"), "#!/bin/sh\n\ngrub_version=\"2.12\"\n")
+		w.write(p+".modinfo", "#!/bin/sh\n\ngrub_version=\"2.12\"\ngrub_package_version=\"2.12-9\"\n")
+		w.pipe(filepath.Join(d, "boot/grub/i386-pc/modinfo.sh"), "", w.dir, "xz", "--check=none", "-c", p+".modinfo") // as grub-mkrescue --compress=xz
 		menu := fmt.Sprintf(grubConfig, cmdline)
 		menu = strings.ReplaceAll(strings.ReplaceAll(menu, "/A/", "/boot/"), "set default=\"A - Talos v1.13.9\"", "set default=0")
 		w.write(filepath.Join(d, "boot/grub/grub.cfg"), strings.ReplaceAll(menu, "A - Talos v1.13.9", "Talos ISO"))
