@@ -22,7 +22,7 @@ import (
 )
 
 // installerVersion is part of the recipes of installer images: raise it when the bytes change.
-const installerVersion = "1"
+const installerVersion = "2"
 
 // localHost stands where a tag's registry would: what the profile gives no tag can be loaded, but not pushed.
 const localHost = "talosmith.local/"
@@ -125,7 +125,7 @@ func (t *target) assembleInstaller(ctx context.Context, assets blob, diffID v1.H
 		}
 		img.layers = append(img.layers, blob{v1.Descriptor{MediaType: ociLayerType(l.MediaType), Size: l.Size, Digest: digest}, content})
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
-		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: base.Ref.String()})
+		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: t.Facts.InstallerBase + "@" + base.Manifest})
 	}
 	img.layers = append(img.layers, assets)
 	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
