@@ -33,6 +33,7 @@ var rooms = map[string][]string{
 	"pkg/store":            {"pkg/tree"},
 	"pkg/store/oci":        {"pkg/tree", "pkg/store", "pkg/source"},
 	"pkg/elfinfo":          {},
+	"pkg/errdoc":           {},
 	"pkg/preflight":        {"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/elfinfo"},
 	"pkg/inspect":          slices.Concat(formats, []string{"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/source"}),
 	"pkg/imager":           slices.Concat(formats, []string{"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/source", "pkg/profile", "pkg/store", "pkg/inspect", "pkg/preflight"}),
@@ -61,6 +62,9 @@ var forbidden = map[string][]string{
 func init() {
 	for _, f := range formats {
 		rooms[f] = []string{"pkg/tree"}
+	}
+	for _, r := range []string{"pkg/profile", "pkg/imager", "pkg/source"} {
+		rooms[r] = append(slices.Clone(rooms[r]), "pkg/errdoc")
 	}
 	for _, r := range []string{"pkg/profile", "pkg/imager"} {
 		rooms[r] = append(slices.Clone(rooms[r]), "internal/atomicfile")

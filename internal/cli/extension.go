@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/talosmith/talosmith/pkg/errdoc"
 	"github.com/talosmith/talosmith/pkg/extension"
 	"github.com/talosmith/talosmith/pkg/imager"
 	"github.com/talosmith/talosmith/pkg/profile"
@@ -194,6 +195,9 @@ func (s *Session) showChecked(all []*imager.Checked, what string, v talos.Versio
 				failed++
 			}
 		}
+	}
+	if slices.ContainsFunc(all, func(c *imager.Checked) bool { return len(c.Findings) > 0 }) {
+		fmt.Fprintf(s.o.Stdout, "more on each: %s\n", errdoc.Link("CODE"))
 	}
 	if failed > 0 {
 		return fmt.Errorf("check %s: %w", what, ErrShown)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/talosmith/talosmith/pkg/errdoc"
 	"github.com/talosmith/talosmith/pkg/extension"
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
@@ -56,7 +57,7 @@ func (r *resolver) validate(e *profile.Extension, s *profile.Source, f talos.Fac
 		if finding.Severity == extension.Warning {
 			severity = hcl.DiagWarning
 		}
-		r.report(severity, placeOf(finding, e, s), "Extension check: "+finding.Code, "%s.", finding.Text())
+		r.report(severity, placeOf(finding, e, s), errdoc.CheckPrefix+finding.Code, "%s.", finding.Text())
 	}
 }
 

@@ -9,12 +9,20 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/talosmith/talosmith/pkg/errdoc"
 	"github.com/talosmith/talosmith/pkg/talos"
 )
 
-// WriteDiagnostics prints diagnostics with source snippets from files ([Profile.Files]). A width of 0 doesn't wrap lines.
+// WriteDiagnostics prints diagnostics with source snippets from files ([Profile.Files]), each with the address of what is to be known of its
+// class. A width of 0 doesn't wrap lines.
 func WriteDiagnostics(w io.Writer, files map[string]*hcl.File, diags hcl.Diagnostics, width uint, color bool) error {
-	return hcl.NewDiagnosticTextWriter(w, files, width, color).WriteDiagnostics(diags)
+	var linked hcl.Diagnostics
+	for _, d := range diags {
+		more := *d
+		more.Detail = strings.TrimRight(d.Detail, "\n") + "\n" + errdoc.Link(errdoc.Class(d.Summary))
+		linked = append(linked, &more)
+	}
+	return hcl.NewDiagnosticTextWriter(w, files, width, color).WriteDiagnostics(linked)
 }
 
 // maxDiagnostics are reported at most. Nobody reads more, and printing each takes time in proportion to its file.

@@ -4,6 +4,8 @@ import (
 	"io/fs"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/talosmith/talosmith/pkg/talos"
 )
 
 // Extension is one that the profile declares.
@@ -15,6 +17,15 @@ type Extension struct {
 
 // For returns where the extension for an architecture comes from; nil for an architecture that Talos doesn't have.
 func (e *Extension) For(arch string) *Source { return e.sources[arch] }
+
+// Directory declares an extension that lies in a directory, as a block with `path` does.
+func Directory(name, dir string) *Extension {
+	e := &Extension{Name: name, sources: map[string]*Source{}}
+	for _, arch := range talos.Architectures() {
+		e.sources[arch] = &Source{Path: dir}
+	}
+	return e
+}
 
 // Source is where an extension comes from: exactly one of Path, Image, Tarball, OCILayout, or, if all of them are empty, it is
 // written in the profile (Version, Files, Services).

@@ -48,7 +48,7 @@ func Load(name string, o Options) (*Profile, hcl.Diagnostics) {
 		}
 	}
 	if total > maxProfile {
-		diags.addAbsent("Too large", "The files of "+name+" are larger than 256 KiB together.")
+		diags.addAbsent("Too large a profile", "The files of "+name+" are larger than 256 KiB together.")
 	}
 	if diags.failed() { // what comes after a syntax error is guesswork
 		return p, diags.sorted()
