@@ -29,6 +29,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/talosmith/talosmith/internal/tooltest"
@@ -132,6 +133,9 @@ func look(tool string) string {
 func (b *bench) run(ctx context.Context, chosen []section) error {
 	if err := b.prepare(ctx); err != nil {
 		return err
+	}
+	if load, err := strconv.ParseFloat(loadAverage(), 64); err == nil && load > float64(runtime.NumCPU())/2 {
+		b.log("other work runs on this machine, its load average is %.2f: go by CPU times, wall times say little", load)
 	}
 	for _, s := range chosen {
 		b.log("measuring: %s", s.name)
