@@ -213,7 +213,7 @@ func (s *Session) Build(ctx context.Context, req imager.Request) (*imager.Manife
 	}
 	m, err := imager.Build(ctx, g, jobs, s.options())
 	s.finish(ctx)
-	return m, ended(ctx, err)
+	return m, s.ended(ctx, err)
 }
 
 // Push makes the installer images and uploads them to the profile's tags, and prints how to use them.
@@ -227,13 +227,16 @@ func (s *Session) Push(ctx context.Context) error {
 	for _, p := range pushed {
 		s.print.pushed(p)
 	}
-	return ended(ctx, err)
+	return s.ended(ctx, err)
 }
 
-// ended is one error in place of what everything that was at work says when the user has enough.
-func ended(ctx context.Context, err error) error {
+// ended is one error in place of what everything that was at work says when the user has enough; or of what has been printed.
+func (s *Session) ended(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return errInterrupted
+	}
+	if refused := (*imager.PreflightError)(nil); errors.As(err, &refused) {
+		return fmt.Errorf("%s: %w", s.o.Profile, ErrShown)
 	}
 	return err
 }
@@ -268,7 +271,7 @@ func (s *Session) resolve(ctx context.Context, req imager.Request) (*imager.Grap
 
 func (s *Session) options() imager.Options {
 	return imager.Options{
-		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Tool: Version(), Note: s.print.note, Done: s.print.artefact,
+		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Tool: Version(), Report: s.report, Note: s.print.note, Done: s.print.artefact,
 	}
 }
 

@@ -150,29 +150,15 @@ func appendNew(errs []error, err error) []error {
 
 // startTargets runs what has to be known before anything is composed, and refuses what would not work.
 func startTargets(ctx context.Context, g *Graph, jobs []Job, o Options) (map[int]*target, error) {
-	targets := map[int]*target{}
-	var mu sync.Mutex
-	var errs []error
-	var work sync.WaitGroup
-	seen := map[int]bool{}
-	for _, j := range jobs {
-		if seen[j.Target] {
-			continue
-		}
-		seen[j.Target] = true
-		work.Go(func() {
-			t, err := newTarget(ctx, g.Targets[j.Target], o)
-			if err == nil {
-				err = t.extensionErrors()
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			targets[j.Target] = t
-			errs = append(errs, err)
-		})
+	c := &check{o: o, jobs: jobs}
+	targets, err := c.run(ctx, g)
+	if o.Report != nil && len(c.diags) > 0 {
+		o.Report(c.diags)
 	}
-	work.Wait()
-	return targets, errors.Join(errs...)
+	if c.diags.HasErrors() {
+		err = errors.Join(&PreflightError{c.diags}, err)
+	}
+	return targets, err
 }
 
 // make writes one artefact, unless it is there.

@@ -3,12 +3,14 @@ package imager
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/talosmith/talosmith/pkg/extension"
 	"github.com/talosmith/talosmith/pkg/initramfs"
+	"github.com/talosmith/talosmith/pkg/preflight"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/squashfs"
 	"github.com/talosmith/talosmith/pkg/store"
@@ -18,7 +20,7 @@ import (
 
 // extensionSteps are all that is made of one extension. An output that the extension has nothing for is empty.
 type extensionSteps struct {
-	Pack, Info, Squashfs, Intel, AMD, Firmware, Modules *store.Step
+	Pack, Info, Contents, Squashfs, Intel, AMD, Firmware, Modules *store.Step
 }
 
 // extensionInfo is what later stages want to know of an extension without opening it.
@@ -27,8 +29,39 @@ type extensionInfo struct {
 	Findings []extension.Finding
 	// What it brings.
 	Intel, AMD, Firmware, Modules bool
-	// Size of its files in bytes.
-	Size int64
+	// Sizes of its files, and of its firmware, in bytes.
+	Size, FirmwareSize int64
+	// Unusable: no layer can be made of it; the findings say why.
+	Unusable bool
+}
+
+// infoVersion of what is kept of an extension; raise it when that changes.
+const infoVersion = "2"
+
+// inspectExtension says what an extension brings, and what is wrong with it.
+func inspectExtension(t *tree.Tree, f talos.Facts, newest time.Time) extensionInfo {
+	ext, err := extension.Load(t)
+	if err != nil {
+		return unusable(extensionInfo{}, err)
+	}
+	info := extensionInfo{Manifest: ext.Manifest, Findings: ext.Check(f), Size: contentSize(ext.Root)}
+	parts, err := ext.Parts(f, newest)
+	if err != nil {
+		return unusable(info, err)
+	}
+	info.Intel, info.AMD, info.Modules = len(parts.IntelUcode) > 0, len(parts.AMDUcode) > 0, len(parts.Modules) > 0
+	if info.Firmware = parts.Firmware != nil; info.Firmware {
+		info.FirmwareSize = contentSize(parts.Firmware)
+	}
+	return info
+}
+
+func unusable(info extensionInfo, err error) extensionInfo {
+	info.Unusable = true
+	if !slices.ContainsFunc(info.Findings, func(f extension.Finding) bool { return f.Code == extension.CodeFirmwareLink }) { // else that is said already
+		info.Findings = append(info.Findings, extension.Finding{Severity: extension.Error, Code: preflight.CodeUnusable, Summary: err.Error(), Detail: "no layer can be made of it"})
+	}
+	return info
 }
 
 func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.Step, epoch *time.Time) extensionSteps {
@@ -54,13 +87,14 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 			},
 		}
 	}
-	s.Info = part("check", f.Version.String(), func(_ context.Context, out store.Output, ext *extension.Extension, parts extension.Parts) error {
-		return writeJSON(out, extensionInfo{
-			Manifest: ext.Manifest, Findings: ext.Check(f),
-			Intel: len(parts.IntelUcode) > 0, AMD: len(parts.AMDUcode) > 0, Firmware: parts.Firmware != nil, Modules: len(parts.Modules) > 0,
-			Size: contentSize(ext.Root),
-		})
-	})
+	s.Info = &store.Step{
+		Name: "check", Label: e.Name, Inputs: []*store.Step{s.Pack},
+		Params: []any{infoVersion, extension.Version, source.Version, f.LibDir, newestTime(epoch).Unix(), f.Version.String(), f.Arch},
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			return withPack(ctx, in[0], func(t *tree.Tree) error { return writeJSON(out, inspectExtension(t, f, newestTime(epoch))) })
+		},
+	}
+	s.Contents = extensionContentsStep(s.Pack)
 	opts := squashfsOptions(f)
 	s.Squashfs = part("squashfs", squashfsParams(opts), func(ctx context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
 		opts := opts

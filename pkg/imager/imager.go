@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
@@ -66,6 +68,8 @@ type Options struct {
 	Epoch *time.Time
 	// Tool is this program's version, for the manifest.
 	Tool string
+	// Report is told what the preflight finds, once; nil: nobody.
+	Report func(hcl.Diagnostics)
 	// Note is told what a user should know, a sentence each; nil: nobody.
 	Note func(string)
 	// Done is told of each artefact once it is there; nil: nobody.

@@ -419,9 +419,10 @@ func TestBadInputs(t *testing.T) {
 	w.extension("evil:1", map[string]string{"opt/evil": "x"})
 	w.extension("othermods:1", map[string]string{"usr/lib/modules/6.17.0-talos/extras/x.ko": fakeModule})
 	w.release("v1.13.9")
-	const frame = "talos {\n version = \"v1.13.9\"\n}\nimage \"metal\" {\n %s\n}\n"
+	frame := "talos {\n version = \"v1.13.9\"\n}\nextension \"evil\" {\n image = \"" + w.host + "/siderolabs/evil:1\"\n}\nimage \"metal\" {\n %s\n}\n"
 	for body, want := range map[string]string{
-		"extensions = [\"siderolabs/evil\"]\n output \"uki\" {}":            `"/opt": its files (1) are not allowed`,
+		"extensions = [extension.evil]\n output \"uki\" {}":                 "/opt  its files (1) are not allowed",
+		"extensions = [\"siderolabs/othermods\"]\n output \"uki\" {}":       "its modules are for the kernel 6.17.0-talos, Talos v1.13.9 has 6.18.0-talos",
 		"output \"disk\" {\n bootloader = \"sd-boot\"\n size = \"2GiB\"\n}": "take 2104 MiB (EFI 2101, META 1)",
 		"output \"iso\" {}": "has no GRUB for BIOS",
 		"splash = \"extensions.hcl\"\n output \"uki\" {}": "not a BMP file",

@@ -83,6 +83,9 @@ func MakeLock(ctx context.Context, g *Graph, s *store.Store) (*profile.Lock, err
 			if err := readJSON(b, &info); err != nil {
 				return nil, err
 			}
+			if info.Unusable {
+				return nil, fmt.Errorf("extension %s: %s", t.Target.Extensions[i].Name, info.Findings[len(info.Findings)-1].Summary)
+			}
 			versions[lockName(t.Target.Extensions[i].ExtensionRef)] = info.Manifest.Metadata.Version
 		}
 	}

@@ -3,12 +3,15 @@ package imager
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
 	"github.com/talosmith/talosmith/pkg/kmod"
+	"github.com/talosmith/talosmith/pkg/preflight"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/squashfs"
 	"github.com/talosmith/talosmith/pkg/store"
@@ -23,12 +26,39 @@ const scanPath = "scan.json"
 type moduleScan struct {
 	Release string
 	Modules []kmod.Module
+	// Builtins are the names of those that are part of the kernel; only a base has them.
+	Builtins []string `json:",omitempty"`
+	// Others are further releases, and Bad modules that can't be read: preflight refuses both.
+	Others []string              `json:",omitempty"`
+	Bad    []preflight.BadModule `json:",omitempty"`
 }
+
+// releases of a scan.
+func (s moduleScan) releases() []string {
+	if s.Release == "" {
+		return nil
+	}
+	return append([]string{s.Release}, s.Others...)
+}
+
+// usable says why a scan can't be indexed.
+func (s moduleScan) usable() error {
+	switch {
+	case len(s.Others) > 0:
+		return fmt.Errorf("there are modules for %d kernel releases: %s; there can be one", len(s.Others)+1, strings.Join(s.releases(), ", "))
+	case len(s.Bad) > 0:
+		return fmt.Errorf("module %s: %s", s.Bad[0].Path, s.Bad[0].Cause)
+	}
+	return nil
+}
+
+// modulesVersion of what the scanning steps put out; raise it when that changes.
+const modulesVersion = "2"
 
 // baseModulesStep scans the modules of Talos's root file system.
 func baseModulesStep(rootfs *store.Step, f talos.Facts) *store.Step {
 	return &store.Step{
-		Name: "modules", Label: "the base", Params: []any{kmod.Version, squashfs.Version, source.Version, f.Modules()}, Inputs: []*store.Step{rootfs},
+		Name: "modules", Label: "the base", Params: []any{modulesVersion, kmod.Version, squashfs.Version, source.Version, f.Modules()}, Inputs: []*store.Step{rootfs},
 		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
 			r, err := squashfs.NewReader(readerAt{ctx, in[0].(io.ReaderAt)})
 			if err != nil {
@@ -46,7 +76,7 @@ func baseModulesStep(rootfs *store.Step, f talos.Facts) *store.Step {
 // extensionModulesStep scans the modules of an extension. The output is empty where it has none.
 func extensionModulesStep(e extensionSteps, f talos.Facts) *store.Step {
 	return &store.Step{
-		Name: "modules", Label: e.Pack.Label, Params: []any{kmod.Version, source.Version, f.Modules()}, Inputs: []*store.Step{e.Pack},
+		Name: "modules", Label: e.Pack.Label, Params: []any{modulesVersion, kmod.Version, source.Version, f.Modules()}, Inputs: []*store.Step{e.Pack},
 		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
 			return withPack(ctx, in[0], func(t *tree.Tree) error {
 				root, err := t.Sub("rootfs")
@@ -70,22 +100,21 @@ func writeScan(out store.Output, t *tree.Tree, dir string) error {
 	if len(releases) == 0 {
 		return nil
 	}
-	if len(releases) > 1 {
-		return fmt.Errorf("/%s has %d kernel releases: %s; there can be one", dir, len(releases), strings.Join(releases, ", "))
-	}
+	scan := moduleScan{Release: releases[0], Others: releases[1:]}
 	release, err := t.Sub(path.Join(dir, releases[0]))
 	if err != nil {
 		return err
 	}
-	modules, err := kmod.Scan(release, 0)
+	if len(releases) == 1 {
+		if err := scan.read(release); err != nil {
+			return err
+		}
+	}
+	text, err := json.Marshal(scan)
 	if err != nil {
 		return err
 	}
-	scan, err := json.Marshal(moduleScan{Release: releases[0], Modules: modules})
-	if err != nil {
-		return err
-	}
-	nodes := []tree.Node{{Path: scanPath, Mode: 0o644, Content: tree.Bytes(scan)}}
+	nodes := []tree.Node{{Path: scanPath, Mode: 0o644, Content: tree.Bytes(text)}}
 	for n := range release.Children(tree.Root) {
 		if n.Mode.IsRegular() && strings.HasPrefix(n.Name(), "modules.") {
 			n.Link = ""
@@ -98,6 +127,49 @@ func writeScan(out store.Output, t *tree.Tree, dir string) error {
 	}
 	_, err = source.WritePack(out, files)
 	return err
+}
+
+// read scans a release directory. Modules that can't be read are part of the result.
+func (s *moduleScan) read(dir *tree.Tree) (err error) {
+	var bad *kmod.ModuleError
+	if s.Modules, err = kmod.Scan(dir, 0); err != nil && !errors.As(err, &bad) {
+		return err
+	}
+	s.addBad(err)
+	s.Builtins, err = kmod.Builtins(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// addBad notes the modules that an error is about, which may be joined of several.
+func (s *moduleScan) addBad(err error) {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range all.Unwrap() {
+			s.addBad(err)
+		}
+		return
+	}
+	if m := (*kmod.ModuleError)(nil); errors.As(err, &m) {
+		s.Bad = append(s.Bad, preflight.BadModule{Path: m.Path, Cause: m.Err.Error()})
+	}
+}
+
+// readScan reads what a scanning step has put out; a scan of nothing where there are no modules.
+func (t *target) readScan(ctx context.Context, st *store.Step) (scan moduleScan, err error) {
+	b, err := t.o.Store.Build(ctx, st)
+	if err != nil || b.Size() == 0 {
+		return scan, err
+	}
+	err = withPack(ctx, b, func(files *tree.Tree) error {
+		text, err := files.ReadFile(scanPath)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, &scan)
+	})
+	return scan, err
 }
 
 // moduleSearch is /etc/modules.d/10-extra-modules.conf of the imager image: modules in extras/ win over the kernel's own.
@@ -155,6 +227,9 @@ func writeModulesDep(out store.Output, scans []moduleScan, files map[string]tree
 	release := scans[0].Release
 	var modules [][]kmod.Module
 	for _, s := range scans {
+		if err := s.usable(); err != nil {
+			return err
+		}
 		if s.Release != release {
 			return fmt.Errorf("an extension has modules for the kernel %s, the base is %s: they would not be loaded", s.Release, release)
 		}

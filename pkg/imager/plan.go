@@ -17,9 +17,9 @@ type Graph struct {
 type targetSteps struct {
 	Target
 	Imager *source.Artifact
-	// Assets, Base and so on: .
-	Assets, Base, Rootfs, BaseModules *store.Step
-	Extensions                        []extensionSteps
+	// What the base says; see assets.go, modules.go and contents.go.
+	Assets, Base, Rootfs, BaseModules, BaseContents, KernelExports *store.Step
+	Extensions                                                     []extensionSteps
 }
 
 // Plan says which steps a build has. It does no I/O.
@@ -30,6 +30,8 @@ func Plan(r *Resolution, src *source.Sources, epoch *time.Time) *Graph {
 		s.Base = baseStep(s.Assets, t.Facts)
 		s.Rootfs = rootfsStep(s.Assets, t.Facts)
 		s.BaseModules = baseModulesStep(s.Rootfs, t.Facts)
+		s.BaseContents = baseContentsStep(s.Assets, s.Rootfs, t.Facts)
+		s.KernelExports = kernelExportsStep(s.Assets, t.Facts)
 		for _, e := range t.Extensions {
 			s.Extensions = append(s.Extensions, planExtension(src, e, t.Facts, s.Base, epoch))
 		}

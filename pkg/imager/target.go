@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -76,30 +75,16 @@ func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
 		t.layers = append(t.layers, layer{extension.Layer{Image: layerID(i) + layerSuffix, Metadata: t.infos[i].Manifest.Metadata}, e.Squashfs})
 	}
 	if dep := s.modulesDep(t.infos); dep != nil {
-		var scan moduleScan
-		if err := t.readBaseScan(ctx, &scan); err != nil {
+		scan, err := t.readScan(ctx, s.BaseModules)
+		if err == nil && scan.Release == "" {
+			err = fmt.Errorf("the base has no kernel modules in /%s, extensions have", t.Facts.Modules())
+		}
+		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", s.Name(), err)
 		}
 		t.layers = append(t.layers, layer{extension.Layer{Image: "modules.dep" + layerSuffix, Metadata: extension.ModulesDepManifest(scan.Release).Metadata}, dep})
 	}
 	return t, nil
-}
-
-func (t *target) readBaseScan(ctx context.Context, scan *moduleScan) error {
-	b, err := t.o.Store.Build(ctx, t.BaseModules)
-	if err != nil {
-		return err
-	}
-	if b.Size() == 0 {
-		return fmt.Errorf("the base has no kernel modules in /%s, extensions have", t.Facts.Modules())
-	}
-	return withPack(ctx, b, func(files *tree.Tree) error {
-		text, err := files.ReadFile(scanPath)
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(text, scan)
-	})
 }
 
 // openAssets opens the boot assets, which can be read until close.
@@ -165,19 +150,4 @@ func (t *target) digestsOf(ctx context.Context, steps []*store.Step) ([]store.Di
 		})
 	}
 	return all, g.Wait()
-}
-
-// extensionErrors are what makes an image of the extensions impossible, all at once.
-func (t *target) extensionErrors() error {
-	var errs []error
-	for i, info := range t.infos {
-		for _, f := range info.Findings {
-			if f.Severity == extension.Error {
-				errs = append(errs, fmt.Errorf("extension %s: %s", t.Target.Extensions[i].Name, f))
-			} else {
-				t.o.note("extension %s: %s", t.Target.Extensions[i].Name, f)
-			}
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -20,6 +20,9 @@ const (
 	kernelWindow = 128 << 20 // what `zstd --ultra -22` and xz for kernels ask for at most
 )
 
+// ErrKernel is wrapped by what [KernelExports] says of images that are not as it knows them.
+var ErrKernel = errors.New("kernel image is not understood")
+
 // KernelExports returns the symbols that an x86 kernel image (bzImage) exports to modules, by name. It returns nil where it cannot
 // tell: the images of other architectures have no table of sections to find the symbols by.
 //
@@ -33,12 +36,20 @@ const (
 //	__kcrctab, __kcrctab_gpl    CRC of each, 4 bytes
 func KernelExports(kernel tree.Blob) ([]Symbol, error) {
 	if kernel.Size() > maxKernel {
-		return nil, fmt.Errorf("read kernel: %d bytes, the limit is %d", kernel.Size(), maxKernel)
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrKernel, kernel.Size(), maxKernel)
 	}
 	file, err := tree.ReadAll(kernel)
 	if err != nil {
 		return nil, fmt.Errorf("read kernel: %w", err)
 	}
+	all, err := exportsOf(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKernel, err)
+	}
+	return all, nil
+}
+
+func exportsOf(file []byte) ([]Symbol, error) {
 	packed, err := payload(file)
 	if err != nil || packed == nil {
 		return nil, err
@@ -51,20 +62,16 @@ func KernelExports(kernel tree.Blob) ([]Symbol, error) {
 		packed = packed[:len(packed)-4]
 	}
 	if err := r.unpack(bytes.NewReader(packed)); err != nil {
-		return nil, fmt.Errorf("kernel: %w", err)
+		return nil, err
 	}
 	if !bytes.HasPrefix(r.image.Bytes(), []byte(elf.ELFMAG)) {
 		return nil, nil // packed in a way that is not known here
 	}
 	o, err := openObject(r.image.Bytes(), func(b []byte) string { return string(b) })
 	if err != nil {
-		return nil, fmt.Errorf("parse kernel: %w", err)
+		return nil, err
 	}
-	all, err := o.kernelExports()
-	if err != nil {
-		return nil, fmt.Errorf("parse kernel: %w", err)
-	}
-	return all, nil
+	return o.kernelExports()
 }
 
 // payload returns the packed kernel in a bzImage; nil for another file.
@@ -76,7 +83,7 @@ func payload(file []byte) ([]byte, error) {
 	setup := (uint64(file[0x1f1]) + 1) * 512
 	at, n := setup+uint64(binary.LittleEndian.Uint32(file[0x248:])), uint64(binary.LittleEndian.Uint32(file[0x24c:]))
 	if at+n > uint64(len(file)) {
-		return nil, fmt.Errorf("kernel: %d packed bytes at %d are beyond the file's end at %d", n, at, len(file))
+		return nil, fmt.Errorf("%d packed bytes at %d are beyond the file's end at %d", n, at, len(file))
 	}
 	return file[at:][:n], nil
 }

@@ -1,8 +1,8 @@
 // Package preflight finds what would not work in an image before it is made.
 //
-//	extension ──ReadContents──► Contents ─┐
+//	extension ──ReadExtension──► Contents ┐
 //	its modules ──kmod.Scan──► Modules ───┤
-//	base ──ReadContents──► Contents ──────┼─► Check ──► []Finding
+//	base ──ReadBase──► Contents ──────────┼─► Check ──► []Finding
 //	base's modules, kernel ──► Modules ───┤
 //	sizes, outputs, talos.Facts ──────────┘
 //
@@ -24,5 +24,7 @@
 // have it. Whether a signature is valid: only who signed is compared.
 package preflight
 
-// Version of what [ReadContents] keeps; raise it when that changes.
-const Version = "1"
+import "github.com/talosmith/talosmith/pkg/elfinfo"
+
+// Version of what [Contents] are; raise it when that changes.
+const Version = "1." + elfinfo.Version
