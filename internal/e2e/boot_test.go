@@ -36,6 +36,9 @@ func TestBoot(t *testing.T) {
 		{"disk", ".raw", func(file string) vm.Machine { return vm.Machine{Disk: file} }},
 	} {
 		for _, firmware := range []string{"uefi", "bios"} {
+			if c.name == "ISO as CD-ROM" && firmware == "uefi" {
+				continue // TestDemo boots it by mage
+			}
 			t.Run(c.name+" "+firmware, func(t *testing.T) {
 				t.Parallel()
 				a, file := b.artefact(t, c.suffix)

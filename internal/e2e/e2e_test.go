@@ -53,17 +53,20 @@ func repository(t testing.TB) string {
 
 // run is one call of the command.
 type run struct {
-	args []string
-	dir  string            // default: the repository
-	env  map[string]string // beside PATH, HOME and TMPDIR, which are empty folders
-	mask string            // umask, as "0077"
+	command string // default: that of a consumer
+	args    []string
+	dir     string            // default: the repository
+	env     map[string]string // beside PATH, HOME and TMPDIR, which are empty folders
+	mask    string            // umask, as "0077"
+
+	stdin, stdout *os.File // default: nothing; kept for the result
 }
 
 // result is what a call has left.
 type result struct {
 	stdout, stderr string
 	code           int
-	took           time.Duration
+	took, cpu      time.Duration
 }
 
 func (r result) String() string {
@@ -73,7 +76,10 @@ func (r result) String() string {
 // start starts a call. Wait waits for it, and checks that it leaves nothing in TMPDIR.
 func (r run) start(t testing.TB) *call {
 	t.Helper()
-	name, args := command(t), r.args
+	name, args := r.command, r.args
+	if name == "" {
+		name = command(t)
+	}
 	c := &call{t: t, tmp: t.TempDir(), began: time.Now()}
 	if r.mask != "" {
 		name, args = "/bin/sh", append([]string{"-c", `umask "$0" && exec "$@"`, r.mask, name}, args...)
@@ -89,6 +95,9 @@ func (r run) start(t testing.TB) *call {
 		c.cmd.Env = append(c.cmd.Env, name+"="+env[name])
 	}
 	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
+	if r.stdin != nil {
+		c.cmd.Stdin, c.cmd.Stdout = r.stdin, r.stdout
+	}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +119,8 @@ func (c *call) wait() result {
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		c.t.Fatal(err)
 	}
-	return result{c.stdout.String(), c.stderr.String(), c.cmd.ProcessState.ExitCode(), time.Since(c.began)}
+	p := c.cmd.ProcessState
+	return result{c.stdout.String(), c.stderr.String(), p.ExitCode(), time.Since(c.began), p.UserTime() + p.SystemTime()}
 }
 
 // do runs a call to its end.
