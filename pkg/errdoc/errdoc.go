@@ -2,7 +2,11 @@
 // the code of a finding, the class of a diagnostic's summary, the class of what a registry did.
 package errdoc
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // Page is docs/errors.md where everybody can read it.
 const Page = "https://github.com/talosmith/talosmith/blob/main/docs/errors.md"
@@ -13,7 +17,7 @@ func Link(class string) string { return Page + "#" + class }
 // summaries of diagnostics that have a class of their own, or one that their first word does not give.
 var summaries = map[string]string{
 	"Attribute not allowed":             "not-allowed",
-	"Bad Talos version":                 "talos-version",
+	"Bad Talos version":                 "unknown-talos-version",
 	"Bad environment variable":          "bad-variable",
 	"Bad extension":                     "extension-not-found",
 	"Bad file path":                     "bad-path",
@@ -33,7 +37,6 @@ var summaries = map[string]string{
 	"Kernel argument without effect":    "argument",
 	"Kernel command line":               "cmdline",
 	"Label not allowed":                 "not-allowed",
-	"Mixed releases":                    "mixed-releases",
 	"More mistakes":                     "too-much",
 	"Much memory":                       "memory",
 	"Nearly too large":                  "size",
@@ -48,7 +51,7 @@ var summaries = map[string]string{
 	"Several sources":                   "not-allowed",
 	"Talos release not found":           "talos-release-not-found",
 	"Too large":                         "size",
-	"Unknown Talos version":             "talos-version",
+	"Unknown Talos version":             "unknown-talos-version",
 	"Unknown extension":                 "unknown-extension",
 	"Unreadable file":                   "unreadable-file",
 	"Unwritable file":                   "unreadable-file",
@@ -69,6 +72,14 @@ const (
 	Syntax   = "syntax"             // what the parser of HCL says, and its functions
 	Findings = "extension-findings" // several findings about an extension, each with its code
 )
+
+// Classes are all that [Class] can return but codes of findings.
+func Classes() []string {
+	all := slices.AppendSeq([]string{Syntax, Findings}, maps.Values(summaries))
+	all = slices.AppendSeq(all, maps.Values(firstWords))
+	slices.Sort(all)
+	return slices.Compact(all)
+}
 
 // Class returns the class of a diagnostic's summary.
 func Class(summary string) string {
