@@ -74,6 +74,7 @@ func TestIndexesKilledAtRandom(t *testing.T) {
 			for try := 0; ; try++ {
 				cmd := exec.Command(os.Args[0], "-test.run=^TestFanOutHelper$", "-test.count=1")
 				cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d|%s|%s|%s", fanOutEnv, index, repository, t.TempDir(), notes))
+				cmd.Stdout = os.Stderr
 				if err := cmd.Start(); err != nil {
 					t.Error(err)
 					return
@@ -138,6 +139,6 @@ func TestFanOutHelper(t *testing.T) {
 	}
 	m.remote.Wait(t.Context())
 	if log := m.log.String(); log != "" {
-		t.Log(log)
+		t.Errorf("index %d: %s", index, log)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -61,6 +62,29 @@ func (f *fuse) fail(what string, err error) {
 	if f.failures >= f.limits.failures || errors.As(err, &stays) || refused(err) {
 		f.blow()
 		f.log.Warn("remote store: "+f.says, "repository", f.repo)
+	}
+}
+
+// Requests are repeated where it may help: registries stumble over what several machines write at the same moment.
+const (
+	readAttempts  = 2
+	writeAttempts = 5
+	pause         = 50 * time.Millisecond // doubled each time
+)
+
+// again repeats what fails for a reason that may pass.
+func again(ctx context.Context, attempts int, run func() error) error {
+	for n := 1; ; n++ {
+		err := run()
+		var stays lasting
+		if err == nil || n == attempts || ctx.Err() != nil || errors.As(err, &stays) || refused(err) {
+			return err
+		}
+		select {
+		case <-time.After(pause << n):
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
 

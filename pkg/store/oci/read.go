@@ -64,6 +64,14 @@ func (s *Store) manifest(ctx context.Context, key store.Key) (m manifest, known 
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.limits.manifest)
 	defer cancel()
+	err = again(ctx, readAttempts, func() (err error) {
+		m, known, err = s.readManifest(ctx, client, key)
+		return err
+	})
+	return m, known, err
+}
+
+func (s *Store) readManifest(ctx context.Context, client *http.Client, key store.Key) (m manifest, known bool, err error) {
 	resp, err := s.get(ctx, client, "manifests", string(key))
 	if err != nil || resp == nil {
 		return m, false, err

@@ -24,9 +24,8 @@ import (
 type uploads struct {
 	all   sync.WaitGroup
 	slots chan struct{}
-	once  sync.Once
+	mu    sync.Mutex
 	to    *remote.Pusher
-	err   error
 }
 
 // Put implements [store.Remote].
@@ -71,13 +70,6 @@ func (s *Store) Wait(ctx context.Context) {
 }
 
 func (s *Store) upload(ctx context.Context, e store.Entry) error {
-	s.uploads.once.Do(func() {
-		s.uploads.to, s.uploads.err = remote.NewPusher(remote.WithTransport(s.o.Transport), remote.WithAuthFromKeychain(s.o.Keychain),
-			remote.WithRetryStatusCodes(), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
-	})
-	if s.uploads.err != nil {
-		return lasting{s.uploads.err}
-	}
 	a, err := s.artifact(e)
 	if err != nil {
 		return err
@@ -86,7 +78,36 @@ func (s *Store) upload(ctx context.Context, e store.Entry) error {
 	if err != nil {
 		return err
 	}
-	return s.uploads.to.Push(ctx, s.o.Repository.Tag(string(e.Key)), img)
+	return again(ctx, writeAttempts, func() error {
+		to, err := s.uploads.pusher(s.o)
+		if err != nil {
+			return lasting{err}
+		}
+		if err = to.Push(ctx, s.o.Repository.Tag(string(e.Key)), img); err != nil {
+			s.uploads.drop(to)
+		}
+		return err
+	})
+}
+
+// pusher returns what uploads share.
+func (u *uploads) pusher(o Options) (_ *remote.Pusher, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.to == nil {
+		u.to, err = remote.NewPusher(remote.WithTransport(o.Transport), remote.WithAuthFromKeychain(o.Keychain),
+			remote.WithRetryStatusCodes(), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
+	}
+	return u.to, err
+}
+
+// drop makes the next upload begin with a new pusher: one remembers what failed.
+func (u *uploads) drop(to *remote.Pusher) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.to == to {
+		u.to = nil
+	}
 }
 
 // artifact is an entry as a manifest with blobs: what go-containerregistry uploads.
