@@ -114,7 +114,7 @@ func costs(out io.Writer, t imager.TargetReport) error {
 	}
 	fmt.Fprintf(out, "  initramfs %s, UKI %s; a machine needs %s of memory to unpack it\n", amount(t.Sizes.FullInitramfs()), amount(t.Sizes.UKI()), amount(t.Sizes.Memory()))
 	for _, f := range t.Fits {
-		fmt.Fprintf(out, "  %s, of %s: the %s twice takes %s, %d %%\n", f.Label, amount(f.Room), f.What, amount(f.Need), f.Percent())
+		fmt.Fprintf(out, "  %s, of %s: %s take %s, %d %%\n", f.Label, amount(f.Room), f.What, amount(f.Need), f.Percent())
 	}
 	fmt.Fprintln(out)
 	return nil

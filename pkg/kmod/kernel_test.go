@@ -10,62 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/talosmith/talosmith/internal/elftest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// testKernel is a kernel to build: no more of it than its exports.
-type testKernel struct {
-	exports, gpl []Symbol // all with a CRC, or none
-	raw          map[string][]byte
-}
-
-// build returns the unpacked kernel.
-func (k testKernel) build() []byte {
-	const tableAt, gplAt, namesAt = 0x100000, 0x200000, 0x180000 // one table before the names, one behind
-	text := []byte("\x00")                                       // as where strings are merged
-	table := func(exports []Symbol, at uint64) (entries, crcs []byte) {
-		for _, s := range exports {
-			place := at + uint64(len(entries)) + 4
-			entries = binary.LittleEndian.AppendUint32(entries, 0xbadc0de)
-			entries = binary.LittleEndian.AppendUint32(entries, uint32(namesAt+uint64(len(text))-place))
-			entries = binary.LittleEndian.AppendUint32(entries, 0)
-			text = append(append(text, s.Name...), 0)
-			if s.HasCRC {
-				crcs = binary.LittleEndian.AppendUint32(crcs, s.CRC)
-			}
-		}
-		return entries, crcs
-	}
-	sections := []testSection{{}}
-	add := func(name string, data []byte, at uint64) {
-		if raw, ok := k.raw[name]; ok {
-			data = raw
-		}
-		if data != nil {
-			sections = append(sections, testSection{name: name, kind: elf.SHT_PROGBITS, data: data, address: at})
-		}
-	}
-	entries, crcs := table(k.exports, tableAt)
-	gpl, gplCRCs := table(k.gpl, gplAt)
-	add("__ksymtab", entries, tableAt)
-	add("__ksymtab_gpl", gpl, gplAt)
-	add("__kcrctab", crcs, 0x300000)
-	add("__kcrctab_gpl", gplCRCs, 0x400000)
-	add("__ksymtab_strings", text, namesAt)
-	return assemble(elf.ET_EXEC, elf.EM_X86_64, append(sections, testSection{name: ".shstrtab", kind: elf.SHT_STRTAB}))
-}
-
 // bzImage wraps a packed kernel.
-func bzImage(packed []byte) []byte {
-	const setup, before = 5, 0x100 // sectors without the first; bytes before the payload
-	b := make([]byte, (setup+1)*512+before)
-	b[0x1f1] = setup
-	copy(b[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(b[0x206:], 0x20f)
-	binary.LittleEndian.PutUint32(b[0x248:], before)
-	binary.LittleEndian.PutUint32(b[0x24c:], uint32(len(packed)))
-	return append(append(b, packed...), "what follows"...)
-}
+func bzImage(packed []byte) []byte { return elftest.BzImage(packed, "6.18.0-talos") }
 
 func withSize(packed, plain []byte) []byte {
 	return binary.LittleEndian.AppendUint32(packed, uint32(len(plain)))
@@ -75,9 +25,9 @@ func crc(name string, value uint32) Symbol { return Symbol{Name: name, CRC: valu
 
 func TestKernelExports(t *testing.T) {
 	t.Parallel()
-	kernel := testKernel{exports: []Symbol{crc("printk", 1), crc("module_layout", 2)}, gpl: []Symbol{crc("kobject_get", 3)}}.build()
+	kernel := elftest.Kernel{Exports: []elftest.Symbol{{Name: "printk", CRC: 1}, {Name: "module_layout", CRC: 2}}, GPL: []elftest.Symbol{{Name: "kobject_get", CRC: 3}}}.BuildELF()
 	want := []Symbol{crc("kobject_get", 3), crc("module_layout", 2), crc("printk", 1)}
-	plain := testKernel{exports: names("b", "a")}.build()
+	plain := elftest.Kernel{Exports: []elftest.Symbol{{Name: "b"}, {Name: "a"}}}.BuildELF()
 	for name, c := range map[string]struct {
 		file []byte
 		want []Symbol
@@ -88,7 +38,7 @@ func TestKernelExports(t *testing.T) {
 		"no CRCs":        {bzImage(compressGzip(t, plain)), names("a", "b")},
 		"lz4":            {bzImage([]byte("\x02\x21\x4c\x18 and so on")), nil},
 		"no x86 kernel":  {make([]byte, 0x4000), nil},
-		"no exports":     {bzImage(compressGzip(t, assemble(elf.ET_EXEC, elf.EM_X86_64, []testSection{{}, {name: ".shstrtab", kind: elf.SHT_STRTAB}}))), nil},
+		"no exports":     {bzImage(compressGzip(t, elftest.Kernel{}.BuildELF())), nil},
 		"no payload":     {bzImage(nil), nil},
 		"an early image": {bzImage(nil)[:0x24f], nil},
 	} {
@@ -105,7 +55,7 @@ func TestKernelExports(t *testing.T) {
 func TestKernelExportsRefused(t *testing.T) {
 	t.Parallel()
 	kernel := func(raw map[string][]byte) []byte {
-		return bzImage(compressGzip(t, testKernel{exports: []Symbol{crc("printk", 1)}, raw: raw}.build()))
+		return bzImage(compressGzip(t, elftest.Kernel{Exports: []elftest.Symbol{{Name: "printk", CRC: 1}}, Raw: raw}.BuildELF()))
 	}
 	tooLong := bzImage(nil)
 	binary.LittleEndian.PutUint32(tooLong[0x24c:], 1<<31)

@@ -63,7 +63,7 @@ const workerMemory = 1 << 30
 // Fit is how full a partition is with two installations: an upgrade is written beside what runs.
 type Fit struct {
 	Label string
-	What  string // is there twice
+	What  string // what is there
 	Need  int64  // bytes, of both
 	Room  int64
 }
@@ -86,9 +86,9 @@ func (s *Sizes) Fits(f talos.Facts, outputs []Output) []Fit {
 			fit := Fit{Label: p.Label}
 			switch {
 			case p.Label == talos.LabelEFI && b != talos.GRUB:
-				fit.What, fit.Need, fit.Room = "UKI", 2*s.UKI()+s.SDBoot, fatRoom(p.Size)
+				fit.What, fit.Need, fit.Room = "two UKIs", 2*s.UKI()+s.SDBoot, fatRoom(p.Size)
 			case p.Label == talos.LabelBOOT:
-				fit.What, fit.Need, fit.Room = "kernel and initramfs", 2*(s.Kernel+s.FullInitramfs()), xfsRoom(p.Size)
+				fit.What, fit.Need, fit.Room = "two kernels and initramfs images", 2*(s.Kernel+s.FullInitramfs()), xfsRoom(p.Size)
 			}
 			if fit.Need > 0 && !seen[fit.Label] {
 				seen[fit.Label] = true
@@ -132,7 +132,7 @@ func (c *checker) sizes() {
 		if p := fit.Percent(); p >= nearlyFull {
 			f := Finding{Of: OfImage}
 			f.Code, f.Severity = CodeSize, extension.Warning
-			f.Summary = fmt.Sprintf("%s of %s: the %s twice takes %s, %d %%", fit.Label, human(fit.Room), fit.What, human(fit.Need), p)
+			f.Summary = fmt.Sprintf("%s of %s: %s take %s, %d %%", fit.Label, human(fit.Room), fit.What, human(fit.Need), p)
 			f.Detail = "an upgrade needs room for both; `mage check` shows what each extension takes"
 			if p > full {
 				f.Severity = extension.Error
