@@ -177,9 +177,11 @@ func substituted(line string, used map[int]int) string {
 func TestCommands(t *testing.T) {
 	w := newWorld(t)
 	used := map[int]int{}
-	ran := 0
-	for _, p := range pages(t) {
+	ran, read := 0, 0
+	all := pages(t)
+	for _, p := range all {
 		t.Run(p.name, func(t *testing.T) {
+			read++
 			dir := filepath.Join(w.dir, "pages", strings.ReplaceAll(p.name, "/", "-"))
 			first, given := prepare[p.name]
 			if !given || first != "" {
@@ -209,12 +211,33 @@ func TestCommands(t *testing.T) {
 		})
 	}
 	w.ci(t, used)
+	w.targets(t, all)
+	if read < len(all) || t.Failed() { // -run asked for some of them
+		return
+	}
 	if ran < 60 {
 		t.Errorf("ran %d commands only", ran)
 	}
 	for i, s := range substitutes {
-		if used[i] == 0 && !t.Failed() {
+		if used[i] == 0 {
 			t.Errorf("no page has %s any more: remove its substitute", s.command)
+		}
+	}
+}
+
+// targets looks for the targets that pages name in their text.
+func (w *world) targets(t *testing.T, all []page) {
+	list, err := exec.Command(filepath.Join(w.bin, "mage"), "-l").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		for _, m := range regexp.MustCompile("`(?:go tool )?mage ((?:[a-z:]+ ?)+)").FindAllStringSubmatch(p.text, -1) {
+			for name := range strings.FieldsSeq(m[1]) {
+				if !regexp.MustCompile(`(?m)^  ` + name + ` `).Match(list) {
+					t.Errorf("%s: there is no target %s", p.name, name)
+				}
+			}
 		}
 	}
 }

@@ -66,7 +66,7 @@ func fences(text string) (all []fence) {
 // anchor is that of a heading, as GitHub makes it.
 func anchor(heading string) string {
 	heading = strings.ToLower(strings.TrimSpace(heading))
-	heading = regexp.MustCompile("[^\\p{L}\\p{N} _-]").ReplaceAllString(heading, "")
+	heading = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(heading, "")
 	return strings.ReplaceAll(heading, " ", "-")
 }
 
