@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/talosmith/talosmith/pkg/extension"
+	"github.com/talosmith/talosmith/pkg/preflight"
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/talos"
@@ -50,10 +52,29 @@ func CheckExtension(ctx context.Context, src *source.Sources, ref source.Ref, f 
 		if err != nil {
 			return err
 		}
-		c.Manifest, c.Findings = e.Manifest, e.Check(f)
-		return nil
+		c.Manifest = e.Manifest
+		c.Findings, err = examine(e, f)
+		return err
 	})
 	return c, err
+}
+
+// alone are the codes of what preflight can find in an extension without the Talos that it will lie upon.
+var alone = []string{preflight.CodeMachine, preflight.CodeELFMachine, preflight.CodeELFDamaged}
+
+// examine finds what is wrong with an extension by itself: its contents, and programs for another architecture.
+func examine(e *extension.Extension, f talos.Facts) ([]extension.Finding, error) {
+	contents, err := preflight.ReadExtension(e)
+	if err != nil {
+		return nil, err
+	}
+	found := e.Check(f)
+	for _, p := range preflight.Check(preflight.Target{Facts: f, Extensions: []preflight.Extension{{Name: e.Manifest.Metadata.Name, Contents: contents}}}) {
+		if slices.Contains(alone, p.Code) {
+			found = append(found, p.Finding)
+		}
+	}
+	return found, nil
 }
 
 // ExtensionImage is the image of an extension: one layer with manifest.yaml and rootfs for each architecture. The same content gives the same
@@ -128,7 +149,10 @@ func (x *ExtensionImage) add(ctx context.Context, p *profile.Profile, e *profile
 	if err != nil {
 		return fmt.Errorf("%s: %w", ref, err)
 	}
-	c := Checked{Arch: arch, Manifest: ext.Manifest, Findings: ext.Check(facts)}
+	c := Checked{Arch: arch, Manifest: ext.Manifest}
+	if c.Findings, err = examine(ext, facts); err != nil {
+		return err
+	}
 	var errs []error
 	for _, f := range c.Findings {
 		if f.Severity == extension.Error {

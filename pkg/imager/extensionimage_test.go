@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -188,6 +189,14 @@ func TestExtensionImageRefuses(t *testing.T) {
 		}
 	}
 	r := w.run()
+	self, err := os.ReadFile(os.Args[0]) // a program for this machine
+	r.check(err)
+	other := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
+	r.agents("")
+	r.check(os.WriteFile(filepath.Join(r.dir, "bin", "agent-"+other), self, 0o755))
+	if _, err := r.pack(authored, []string{other}, 0); err == nil || !strings.Contains(err.Error(), "extension agent for "+other+": machine: it is for "+runtime.GOARCH) {
+		t.Errorf("a program for another machine: %v", err)
+	}
 	r.agents("amd64")
 	files, err := r.mustPack(authored, []string{"arm64"}, 0).Write(t.Context(), r.out())
 	if err != nil || len(files) != 1 || filepath.Base(files[0].Name) != "agent-arm64-extension.tar" {

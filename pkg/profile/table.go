@@ -179,9 +179,9 @@ extension "agent" {
 
 var serviceSpec = &blockSpec{
 	name: "service", label: &labelSpec{name: "name", rule: serviceNameRule},
-	doc: "An extension service of an extension that is written here.",
+	doc: "An extension service of an extension that is written here. It runs in a container, whose root is `/usr/local/lib/containers/NAME`.",
 	attributes: []attribute{
-		{name: "entrypoint", kind: text, required: true, rule: absoluteRule, doc: "The program, an absolute path in the container's root."},
+		{name: "entrypoint", kind: text, required: true, rule: absoluteRule, doc: "The program, an absolute path in the container's root. One of `files` elsewhere goes there, and a link stays."},
 		{name: "args", kind: texts, doc: "Its arguments."},
 		{name: "environment", noun: "environment variable", kind: texts, rule: environmentRule,
 			doc: "Environment variables, each `NAME=value`."},
