@@ -50,7 +50,15 @@ type Output struct {
 
 // Check finds everything at once: by what it is about, errors first.
 func Check(t Target) []Finding {
-	c := &checker{Target: t, root: merge(t.Base, t.Extensions)}
+	c := &checker{Target: t, root: merge(t.Base, t.Extensions), views: map[string]*view{}, specs: map[string]*extension.Service{}}
+	for _, e := range t.Extensions {
+		if e.Contents == nil {
+			continue
+		}
+		for i := range e.Contents.Services {
+			c.specs[e.Contents.Services[i].Name] = &e.Contents.Services[i] // of one name, that of the upper layer
+		}
+	}
 	c.contents()
 	c.conflicts()
 	for i, e := range t.Extensions {
@@ -61,6 +69,9 @@ func Check(t Target) []Finding {
 		c.services(i)
 		c.links(i)
 	}
+	if c.root.tired() {
+		c.image(extension.Warning, CodeLibrary, "thousands of programs, or links that lead in circles", "not every program, link and mount was looked at: there are too many")
+	}
 	c.modules()
 	c.sizes()
 	return t.judged(c.found)
@@ -69,7 +80,8 @@ func Check(t Target) []Finding {
 type checker struct {
 	Target
 	root  *merged
-	views map[string]*view
+	views map[string]*view              // by the service's name; "" is the machine's
+	specs map[string]*extension.Service // by name
 	found []Finding
 }
 
@@ -77,6 +89,13 @@ type checker struct {
 func (c *checker) add(ext int, s extension.Severity, code, path, detail, format string, args ...any) {
 	f := Finding{Of: OfExtension, Index: ext}
 	f.Severity, f.Code, f.Path, f.Detail, f.Summary = s, code, path, detail, fmt.Sprintf(format, args...)
+	c.found = append(c.found, f)
+}
+
+// image reports something about the whole.
+func (c *checker) image(s extension.Severity, code, detail, format string, args ...any) {
+	f := Finding{Of: OfImage}
+	f.Severity, f.Code, f.Detail, f.Summary = s, code, detail, fmt.Sprintf(format, args...)
 	c.found = append(c.found, f)
 }
 
@@ -126,22 +145,13 @@ func (c *checker) conflicts() {
 	}
 }
 
-// view is what processes see that start from a path of the machine's root.
+// view is what processes see that start from a path of the machine's root; service is theirs, if they have one.
 func (c *checker) view(p string) (v *view, service *extension.Service) {
 	name, ok := containerOf(p)
 	if !ok {
 		name = ""
 	}
-	for i := range c.Extensions {
-		if c.Extensions[i].Contents == nil {
-			continue
-		}
-		for j, s := range c.Extensions[i].Contents.Services {
-			if ok && s.Name == name {
-				service = &c.Extensions[i].Contents.Services[j]
-			}
-		}
-	}
+	service = c.specs[name]
 	if v := c.views[name]; v != nil {
 		return v, service
 	}
@@ -152,9 +162,6 @@ func (c *checker) view(p string) (v *view, service *extension.Service) {
 		v = c.root.container(extension.Service{Name: name})
 	default:
 		v = c.root.machine()
-	}
-	if c.views == nil {
-		c.views = map[string]*view{}
 	}
 	c.views[name] = v
 	return v, service

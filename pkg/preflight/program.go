@@ -185,17 +185,29 @@ func (s *search) all(program *elfinfo.Info, at string) (all []lost) {
 		*elfinfo.Info
 		at, name string
 	}
+	own := expand(program.Rpath, at)
+	if program.Runpath != nil {
+		own = nil
+	}
 	seen := map[string]bool{}
 	queue := []object{{program, at, ""}}
-	for n := 0; len(queue) > 0 && n < maxObjects; n++ {
+	for n := 0; len(queue) > 0 && n < maxObjects && !s.tired(); n++ {
 		o := queue[0]
 		queue = queue[1:]
+		var dirs []string
+		if o.Runpath == nil {
+			if o.Info != program {
+				dirs = append(dirs, expand(o.Rpath, o.at)...)
+			}
+			dirs = append(dirs, own...)
+		}
+		dirs = slices.Concat(dirs, s.first, expand(o.Runpath, o.at), s.last)
 		for _, name := range o.Needed {
 			if seen[name] || s.isLoader(name) {
 				continue
 			}
 			seen[name] = true
-			found, elsewhere := s.find(name, o.Info, o.at, program, at)
+			found, elsewhere := s.find(name, dirs)
 			switch {
 			case found.state == missing:
 				all = append(all, lost{name, o.name, elsewhere})
@@ -219,21 +231,11 @@ func (s *search) isLoader(name string) bool {
 	return strings.HasPrefix(name, "lib") && slices.Contains([]string{"c", "pthread", "rt", "m", "dl", "util", "xnet"}, stem)
 }
 
-// find looks for a library that an object needs. Elsewhere is where it is besides the directories that are searched.
-func (s *search) find(name string, o *elfinfo.Info, at string, program *elfinfo.Info, programAt string) (found place, elsewhere string) {
+// find looks for a library in directories. Elsewhere is where it is besides.
+func (s *search) find(name string, dirs []string) (found place, elsewhere string) {
 	if strings.Contains(name, "/") {
 		return s.resolve(name), ""
 	}
-	var dirs []string
-	if o.Runpath == nil {
-		dirs = append(dirs, expand(o.Rpath, at)...)
-		if program.Runpath == nil && o != program {
-			dirs = append(dirs, expand(program.Rpath, programAt)...)
-		}
-	}
-	dirs = append(dirs, s.first...)
-	dirs = append(dirs, expand(o.Runpath, at)...)
-	dirs = append(dirs, s.last...)
 	maybe := false
 	for _, dir := range dirs {
 		found := s.resolve(path.Join(dir, name))
@@ -284,8 +286,9 @@ func (s *search) inside(host string) (string, bool) {
 // expand fills in what ld.so knows: the directory of the object that names the path.
 func expand(dirs []string, at string) []string {
 	var all []string
+	origin := strings.NewReplacer("${ORIGIN}", "/"+path.Dir(at), "$ORIGIN", "/"+path.Dir(at))
 	for _, dir := range dirs {
-		dir = strings.NewReplacer("${ORIGIN}", "/"+path.Dir(at), "$ORIGIN", "/"+path.Dir(at)).Replace(dir)
+		dir = origin.Replace(dir)
 		if !strings.Contains(dir, "$LIB") && !strings.Contains(dir, "${LIB}") {
 			all = append(all, dir)
 			continue

@@ -128,24 +128,21 @@ func (c *checker) sizes() {
 	if c.Sizes == nil {
 		return
 	}
+	const table = "`mage check` shows what each extension takes"
 	for _, fit := range c.Sizes.Fits(c.Facts, c.Outputs) {
-		if p := fit.Percent(); p >= nearlyFull {
-			f := Finding{Of: OfImage}
-			f.Code, f.Severity = CodeSize, extension.Warning
-			f.Summary = fmt.Sprintf("%s of %s: %s take %s, %d %%", fit.Label, human(fit.Room), fit.What, human(fit.Need), p)
-			f.Detail = "an upgrade needs room for both; `mage check` shows what each extension takes"
-			if p > full {
-				f.Severity = extension.Error
-			}
-			c.found = append(c.found, f)
+		p := fit.Percent()
+		if p < nearlyFull {
+			continue
 		}
+		severity := extension.Warning
+		if p > full {
+			severity = extension.Error
+		}
+		c.image(severity, CodeSize, "an upgrade needs room for both; "+table, "%s of %s: %s take %s, %d %%", fit.Label, human(fit.Room), fit.What, human(fit.Need), p)
 	}
 	if need := c.Sizes.Memory(); need*100 >= workerMemory*nearlyFull && len(c.Extensions) > 0 {
-		f := Finding{Of: OfImage}
-		f.Code, f.Severity = CodeMemory, extension.Warning
-		f.Summary = fmt.Sprintf("a machine needs %s of memory to unpack the initramfs, of which half at most is for it", human(need))
-		f.Detail = fmt.Sprintf("Talos itself is content with %s; `mage check` shows what each extension takes", human(workerMemory))
-		c.found = append(c.found, f)
+		c.image(extension.Warning, CodeMemory, fmt.Sprintf("Talos itself is content with %s; %s", human(workerMemory), table),
+			"a machine needs %s of memory to unpack the initramfs, of which half at most is for it", human(need))
 	}
 }
 
