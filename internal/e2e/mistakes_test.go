@@ -42,7 +42,7 @@ func TestMistakes(t *testing.T) {
 		{name: "out is a file", args: []string{"-out=hello/manifest.yaml"}, want: []string{"hello/manifest.yaml"}},
 		{name: "a broken manifest", files: map[string]string{"out/manifest.json": "{"}, want: []string{"out/manifest.json", "remove it"}},
 		{name: "a broken manifest.yaml", files: map[string]string{"hello/manifest.yaml": "version: v9\n"}, want: []string{"hello", "manifest.yaml", "v9"}},
-		{name: "a forbidden path", files: map[string]string{"hello/rootfs/sbin/init": "x"}, want: []string{"extension hello", `"/sbin"`}},
+		{name: "a forbidden path", files: map[string]string{"hello/rootfs/sbin/init": "x"}, want: []string{"Extension hello", "extensions.hcl line 10", "/sbin  its files (1) are not allowed"}},
 		{name: "cache", env: map[string]string{"TALOSMITH_CACHE": "/proc/none"}, want: []string{"/proc/none"}},
 		{name: "an argument", change: []string{`"changed"`, `"a b"`}, want: []string{"extensions.hcl line 11", `"a b"`}},
 	} {

@@ -124,7 +124,8 @@ func TestRerun(t *testing.T) {
 		t.Errorf("an unchanged run: %s", again)
 	}
 
-	changed := func(what string, want, steps []string) {
+	// changed runs again, and wants these files to be written anew, by steps for that extension only.
+	changed := func(what, extension string, want ...string) {
 		t.Helper()
 		before := states(t, out)
 		res := r.must(t)
@@ -138,22 +139,23 @@ func TestRerun(t *testing.T) {
 		if !slices.Equal(anew, want) {
 			t.Errorf("%s: written anew: %q, want %q", what, anew, want)
 		}
-		var ran []string
+		ran := 0
 		for line := range strings.SplitSeq(res.stderr, "\n") {
-			if stepLine.MatchString(line) {
-				ran = append(ran, strings.Join(strings.Fields(line)[:2], " "))
+			if !stepLine.MatchString(line) {
+				continue
+			}
+			if ran++; strings.Fields(line)[1] != extension+":" {
+				t.Errorf("%s: step %q", what, line)
 			}
 		}
-		slices.Sort(ran)
-		if !slices.Equal(ran, steps) {
-			t.Errorf("%s: steps %q, want %q\n%s", what, ran, steps, res)
+		if (ran > 0) != (extension != "") {
+			t.Errorf("%s: %d steps\n%s", what, ran, res)
 		}
 	}
 	small(t, dir, "two")
-	changed("another kernel argument", []string{imager.ManifestName, "small-amd64-installer.tar", "small-amd64.iso", "small-amd64.raw"}, nil)
+	changed("another kernel argument", "", imager.ManifestName, "small-amd64-installer.tar", "small-amd64.iso", "small-amd64.raw")
 	write(t, filepath.Join(dir, "hello/rootfs/usr/local/share/hello"), "good morning\n")
-	changed("another file", []string{imager.ManifestName, "small-amd64-initramfs.xz", "small-amd64-installer.tar", "small-amd64.iso", "small-amd64.raw"},
-		[]string{"check hello:", "squashfs hello:", "unpack hello:"})
+	changed("another file", "hello", imager.ManifestName, "small-amd64-initramfs.xz", "small-amd64-installer.tar", "small-amd64.iso", "small-amd64.raw")
 
 	// What is gone, or damaged, is made again; the rest stays.
 	if err := os.Remove(filepath.Join(out, "small-amd64.iso")); err != nil {
@@ -162,7 +164,7 @@ func TestRerun(t *testing.T) {
 	if err := os.Truncate(filepath.Join(out, "small-amd64-vmlinuz"), 100); err != nil {
 		t.Fatal(err)
 	}
-	changed("a file is gone, one cut", []string{imager.ManifestName, "small-amd64-vmlinuz", "small-amd64.iso"}, nil)
+	changed("a file is gone, one cut", "", imager.ManifestName, "small-amd64-vmlinuz", "small-amd64.iso")
 
 	// A run for less keeps the others' entries, and drops those whose file is gone.
 	if err := os.Remove(filepath.Join(out, "small-amd64.raw")); err != nil {

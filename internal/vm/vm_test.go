@@ -118,6 +118,16 @@ func TestBootNothing(t *testing.T) {
 	}
 }
 
+// TestBootPanic boots a sector that says what a kernel says last.
+func TestBootPanic(t *testing.T) {
+	t.Parallel()
+	disk := image(t, bootSector("---[ end Kernel panic - not syncing: Attempted to kill init! ]---\r\n", halt...))
+	err := vm.Boot(t.Context(), vm.Machine{Disk: disk, Firmware: "bios"}, func(string) bool { return false })
+	if err == nil || !strings.Contains(err.Error(), "the kernel panics; its console ended with") {
+		t.Error(err)
+	}
+}
+
 func TestRun(t *testing.T) {
 	t.Parallel()
 	var out, errOut strings.Builder
