@@ -29,7 +29,7 @@ var rooms = map[string][]string{
 	"pkg/kmod":             {"pkg/tree"},
 	"pkg/extension":        {"pkg/tree", "pkg/talos", "pkg/kmod"},
 	"pkg/source":           {"pkg/tree"},
-	"pkg/profile":          {"pkg/talos"},
+	"pkg/profile":          {"pkg/talos", "pkg/vmdisk"},
 	"pkg/store":            {"pkg/tree"},
 	"pkg/store/oci":        {"pkg/tree", "pkg/store", "pkg/source"},
 	"pkg/elfinfo":          {},

@@ -29,7 +29,7 @@ func TestMistakes(t *testing.T) {
 			`"siderolabs/fuse3"`, `"siderolabs/btrfs"`}},
 		{name: "no such output", change: []string{`  output "iso" {}`, ""}, want: []string{"Error: No such output", "extensions.hcl line 9", `output "iso" {}`}},
 		{name: "unknown image", args: []string{"-image=smal"}, want: []string{"Error: Unknown image", `it has small`, `Did you mean "small"?`}},
-		{name: "a small disk", target: "disk", change: []string{"2200MiB", "1GiB"}, want: []string{"extensions.hcl", "too small", "2104 MiB"}},
+		{name: "a small disk", target: "disk", change: []string{"2200MiB", "1GiB"}, want: []string{"Error: Bad size", "extensions.hcl line 16", "take 2104 MiB", "EFI 2101, META 1"}},
 		{name: "unknown Talos", change: []string{"v1.13.9", "v1.99.0"}, want: []string{"extensions.hcl line 2", "v1.99.0", "allow_unknown = true"}},
 		{name: "a Talos that is not there", change: []string{"v1.13.9", "v1.13.8"}, want: []string{"Error: Talos release not found", "extensions.hcl line 2", "v1.13.8"}},
 		{name: "no such directory", change: []string{`path = "hello"`, `path = "helo"`}, want: []string{"extensions.hcl line 6", `"helo"`}},

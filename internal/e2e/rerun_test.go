@@ -33,8 +33,9 @@ image "small" {
 
   output "iso" {}
   output "disk" {
-    size       = "2200MiB"
-    bootloader = "sd-boot"
+    size        = "2200MiB"
+    bootloader  = "sd-boot"
+    compression = "none"
   }
   output "installer" {}
   output "initramfs" {}

@@ -44,6 +44,7 @@ var summaries = map[string]string{
 	"No profile":                        "no-profile",
 	"No such output":                    "no-such-output",
 	"No such target":                    "no-such-output",
+	"Not possible":                      "not-possible",
 	"Override without a conflict":       "override",
 	"Renamed extension":                 "renamed-extension",
 	"Same output file":                  "same-output",

@@ -30,9 +30,9 @@ type written struct {
 }
 
 // whole writes a blob that is the artefact.
-func whole(make func(*target, context.Context) (tree.Blob, error)) func(*target, context.Context, io.WriterAt, profile.Output) (written, error) {
-	return func(t *target, ctx context.Context, w io.WriterAt, _ profile.Output) (written, error) {
-		b, err := make(t, ctx)
+func whole(make func(*target, context.Context, profile.Output) (tree.Blob, error)) func(*target, context.Context, io.WriterAt, profile.Output) (written, error) {
+	return func(t *target, ctx context.Context, w io.WriterAt, out profile.Output) (written, error) {
+		b, err := make(t, ctx, out)
 		if err != nil {
 			return written{}, err
 		}
@@ -46,11 +46,9 @@ var makers = map[talos.Kind]maker{
 	talos.KindDisk:      {(*target).diskRecipe, (*target).writeDisk},
 	talos.KindInstaller: {(*target).installerRecipe, (*target).writeInstaller},
 	talos.KindUKI: {
-		func(t *target, ctx context.Context, _ profile.Output) (recipe, error) {
-			return t.ukiRecipe(ctx, talos.KindUKI)
-		},
-		whole(func(t *target, ctx context.Context) (tree.Blob, error) {
-			image, _, err := t.uki(ctx, talos.KindUKI)
+		(*target).ukiRecipe,
+		whole(func(t *target, ctx context.Context, out profile.Output) (tree.Blob, error) {
+			image, _, err := t.uki(ctx, out)
 			if err != nil {
 				return nil, err
 			}
@@ -59,22 +57,24 @@ var makers = map[talos.Kind]maker{
 	},
 	talos.KindInitramfs: {
 		func(t *target, ctx context.Context, _ profile.Output) (recipe, error) { return t.initramfsRecipe(ctx) },
-		whole((*target).initramfs),
+		whole(func(t *target, ctx context.Context, _ profile.Output) (tree.Blob, error) { return t.initramfs(ctx) }),
 	},
 	talos.KindKernel: {
 		func(t *target, ctx context.Context, _ profile.Output) (recipe, error) {
 			r, err := t.o.Store.Resolve(ctx, t.Assets)
 			return recipe{"kernel", r.Digest, t.Facts.Kernel}, err
 		},
-		whole(func(t *target, ctx context.Context) (tree.Blob, error) { return t.asset(ctx, t.Facts.Kernel) }),
+		whole(func(t *target, ctx context.Context, _ profile.Output) (tree.Blob, error) {
+			return t.asset(ctx, t.Facts.Kernel)
+		}),
 	},
 	talos.KindCmdline: {
-		func(t *target, _ context.Context, _ profile.Output) (recipe, error) {
-			c, err := t.cmdline(talos.KindCmdline)
+		func(t *target, _ context.Context, out profile.Output) (recipe, error) {
+			c, err := t.cmdline(out)
 			return recipe{"cmdline", c.String()}, err
 		},
-		whole(func(t *target, _ context.Context) (tree.Blob, error) {
-			c, err := t.cmdline(talos.KindCmdline)
+		whole(func(t *target, _ context.Context, out profile.Output) (tree.Blob, error) {
+			c, err := t.cmdline(out)
 			return tree.String(c.String()), err
 		}),
 	},
@@ -200,7 +200,7 @@ func makeIndex(ctx context.Context, targets map[int]*target, group []Job, before
 	return first.o.produce(ctx, a, r, before, func(w io.WriterAt) (written, error) {
 		var images []*ociImage
 		for _, j := range group {
-			img, err := targets[j.Target].installer(ctx)
+			img, err := targets[j.Target].installer(ctx, j.Output)
 			if err != nil {
 				return written{}, err
 			}
@@ -237,13 +237,13 @@ func (o Options) produce(ctx context.Context, a Artefact, r recipe, before *Mani
 
 // describe says of an artefact what is known before it is written.
 func (t *target) describe(out profile.Output) (Artefact, error) {
-	cmdline, err := t.cmdline(out.Kind)
+	cmdline, err := t.cmdline(out)
 	if err != nil {
 		return Artefact{}, err
 	}
 	a := Artefact{
 		File: t.Image.FileName(out, t.Arch), Kind: out.Kind, Image: t.Image.Name, Architecture: t.Arch, Platform: t.Facts.Platform.Name,
-		Talos: t.Facts.Version.String(), Kernel: t.facts.Release, Cmdline: cmdline.String(),
+		Talos: t.Facts.Tag, Kernel: t.facts.Release, Cmdline: cmdline.String(),
 	}
 	if out.Kind == talos.KindInstaller {
 		a.Tag = out.Tag

@@ -87,8 +87,8 @@ func Describe(r *Resolution, jobs []Job, lock *profile.Lock) (*Description, erro
 }
 
 func (t *target) describeImage(lock *profile.Lock) (ImageDescription, error) {
-	// The kernel command line as a file has nothing that an output adds.
-	c, err := t.cmdline(talos.KindCmdline)
+	// That of a disk has nothing that an output adds: META values are in their partition.
+	c, err := t.cmdline(profile.Output{Kind: talos.KindDisk})
 	d := ImageDescription{
 		Name: t.Image.Name, Platform: t.Facts.Platform.Name, Architecture: t.Arch, Cmdline: c.String(),
 		Args: describeArgs(c.Args), Removed: []ArgDescription{}, Extensions: []ExtensionDescription{}, Outputs: []OutputDescription{},
@@ -125,7 +125,7 @@ func describeArgs(args []talos.Arg) []ArgDescription {
 }
 
 func (t *target) describeOutput(out profile.Output, image []ArgDescription) (OutputDescription, error) {
-	c, err := t.cmdline(out.Kind)
+	c, err := t.cmdline(out)
 	d := OutputDescription{Kind: out.Kind, File: t.Image.FileName(out, t.Arch), Cmdline: c.String(), Adds: []ArgDescription{}, Partitions: []PartitionDescription{}}
 	if err != nil {
 		return d, err
@@ -150,8 +150,8 @@ func (t *target) describeOutput(out profile.Output, image []ArgDescription) (Out
 		return d, nil
 	}
 	d.Size = new(t.diskSize(out))
-	d.Format = new("raw")
-	d.Compression = new(out.Compression)
+	d.Format = new(string(out.Format))
+	d.Compression = new(string(out.Compression))
 	for _, p := range t.Facts.Partitions(*d.Bootloader) {
 		part := PartitionDescription{Label: p.Label}
 		if p.Size != 0 {

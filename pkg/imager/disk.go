@@ -14,6 +14,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/talos"
 	"github.com/talosmith/talosmith/pkg/tree"
+	"github.com/talosmith/talosmith/pkg/vmdisk"
 	"github.com/talosmith/talosmith/pkg/xfs"
 )
 
@@ -38,21 +39,25 @@ func (t *target) diskSize(out profile.Output) int64 {
 	return t.Facts.DiskSize(t.bootloader(out))
 }
 
-// metaValues are what META holds: by the first key Talos knows that it may drop the boot loader that was not used.
-func (t *target) metaValues(out profile.Output) []meta.Value {
-	if t.bootloader(out) != talos.DualBoot {
-		return nil
+// metaValues are what META holds: the profile's, and one by which Talos knows that it may drop the boot loader that was not used.
+func (t *target) metaValues(out profile.Output) (values []meta.Value) {
+	for _, v := range t.Image.MetaOf(out) {
+		values = append(values, meta.Value(v))
 	}
-	return []meta.Value{{Key: talos.MetaDualBoot, Value: string(talos.DualBoot)}}
+	if t.bootloader(out) == talos.DualBoot {
+		values = append(values, meta.Value{Key: talos.MetaDualBoot, Value: string(talos.DualBoot)})
+	}
+	return values
 }
 
 func (t *target) diskRecipe(ctx context.Context, out profile.Output) (recipe, error) {
-	u, err := t.ukiRecipe(ctx, talos.KindDisk)
+	u, err := t.ukiRecipe(ctx, out)
 	if err != nil {
 		return nil, err
 	}
 	b := t.bootloader(out)
-	r := recipe{"disk", gpt.Version, fat.Version, u, t.epoch.Unix(), t.diskSize(out), b, t.Facts.Partitions(b), meta.Version, t.metaValues(out)}
+	r := recipe{"disk", gpt.Version, fat.Version, u, t.epoch.Unix(), t.diskSize(out), b, t.Facts.Partitions(b), meta.Version, t.metaValues(out),
+		vmdisk.Version, out.Format, out.Compression}
 	if b == talos.DualBoot {
 		r = append(r, grub.Version, xfs.Version, grubModules)
 	}
@@ -76,16 +81,15 @@ type diskPlan struct {
 // placeDisk places the partitions of a disk: cmd/installer/pkg/install/install.go of siderolabs/talos.
 func (t *target) placeDisk(out profile.Output) (*diskPlan, error) {
 	p := &diskPlan{size: t.diskSize(out), table: gpt.Table{DiskGUID: talos.GUID(talos.DiskLabel)}}
+	b := t.bootloader(out)
 	var sizes []int64
-	least := int64(2 * talos.MiB) // before the first partition, and behind the last
-	for _, part := range t.Facts.Partitions(t.bootloader(out)) {
+	for _, part := range t.Facts.Partitions(b) {
 		p.table.Partitions = append(p.table.Partitions, gpt.Partition{Name: part.Label, Type: part.Type, GUID: talos.GUID(part.Label), Attributes: part.Attributes})
 		sizes = append(sizes, part.Size)
-		least += max(part.Size, talos.MiB)
 	}
-	if p.size < least {
+	if least := t.Facts.LeastDiskSize(b); p.size < least {
 		return nil, fmt.Errorf("size of %s is too small: the partitions of Talos %s with the boot loader %s take %d MiB (%s)",
-			size(p.size), t.Facts.Version, t.bootloader(out), least/talos.MiB, describePartitions(t.Facts.Partitions(t.bootloader(out))))
+			size(p.size), t.Facts.Version, b, least/talos.MiB, t.Facts.DescribePartitions(b))
 	}
 	if p.size%sectorSize != 0 {
 		return nil, fmt.Errorf("size of %d bytes is not a multiple of %d", p.size, sectorSize)
@@ -102,16 +106,6 @@ func (t *target) placeDisk(out profile.Output) (*diskPlan, error) {
 	return p, nil
 }
 
-func describePartitions(all []talos.Partition) (text string) {
-	for i, p := range all {
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprintf("%s %d", p.Label, max(p.Size, talos.MiB)/talos.MiB)
-	}
-	return text
-}
-
 // planDisk lays out everything, and refuses what does not fit, before anything is written.
 func (t *target) planDisk(ctx context.Context, out profile.Output) (*diskPlan, error) {
 	p, err := t.placeDisk(out)
@@ -122,11 +116,11 @@ func (t *target) planDisk(ctx context.Context, out profile.Output) (*diskPlan, e
 		part := &p.partitions[i]
 		switch part.label {
 		case talos.LabelEFI:
-			part.write, err = t.efiPartition(ctx, part.size)
+			part.write, err = t.efiPartition(ctx, out, part.size)
 		case talos.LabelBIOS:
 			part.write, err = t.biosPartition(ctx, &p.table, part.at)
 		case talos.LabelBOOT:
-			part.write, err = t.bootPartition(ctx, part.size)
+			part.write, err = t.bootPartition(ctx, out, part.size)
 		case talos.LabelMETA:
 			part.write, err = t.metaPartition(out)
 		}
@@ -137,8 +131,8 @@ func (t *target) planDisk(ctx context.Context, out profile.Output) (*diskPlan, e
 	return p, nil
 }
 
-func (t *target) efiPartition(ctx context.Context, length int64) (func(io.WriterAt) error, error) {
-	e, err := t.esp(ctx, talos.KindDisk)
+func (t *target) efiPartition(ctx context.Context, out profile.Output, length int64) (func(io.WriterAt) error, error) {
+	e, err := t.esp(ctx, out)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +167,7 @@ func (t *target) biosPartition(ctx context.Context, table *gpt.Table, at int64) 
 }
 
 // bootPartition lays out what GRUB starts, in XFS: Talos looks for that by name when it upgrades.
-func (t *target) bootPartition(ctx context.Context, length int64) (func(io.WriterAt) error, error) {
+func (t *target) bootPartition(ctx context.Context, out profile.Output, length int64) (func(io.WriterAt) error, error) {
 	kernel, err := t.asset(ctx, t.Facts.Kernel)
 	if err != nil {
 		return nil, err
@@ -182,9 +176,9 @@ func (t *target) bootPartition(ctx context.Context, length int64) (func(io.Write
 	if err != nil {
 		return nil, err
 	}
-	title := fmt.Sprintf("%s - %s %s", bootSlot, talos.Name, t.Facts.Version)
+	title := fmt.Sprintf("%s - %s %s", bootSlot, talos.Name, t.Facts.Tag)
 	kernelPath, initrdPath := path.Join(bootSlot, bootKernel), path.Join(bootSlot, bootInitrd)
-	entries, err := t.grubEntries(talos.KindDisk, title, "/"+kernelPath, "/"+initrdPath)
+	entries, err := t.grubEntries(out, title, "/"+kernelPath, "/"+initrdPath)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +221,7 @@ func (t *target) metaPartition(out profile.Output) (func(io.WriterAt) error, err
 	}, nil
 }
 
-// writeDisk writes a raw disk: the partition table, the partitions, the table's copy at the end.
+// writeDisk writes a disk in its format.
 func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Output) (written, error) {
 	if err := t.checkBootloader(out); err != nil {
 		return written{}, err
@@ -236,25 +230,43 @@ func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Outpu
 	if err != nil {
 		return written{}, fmt.Errorf("image %s: %s: disk: %w", t.Name(), out.At("size"), err)
 	}
-	primary, err := p.table.Primary(p.size)
+	r, err := t.diskRecipe(ctx, out)
 	if err != nil {
 		return written{}, err
+	}
+	id, err := r.id()
+	if err != nil {
+		return written{}, err
+	}
+	o := vmdisk.Options{Format: out.Format, Compression: out.Compression, ID: talos.GUID(id), Time: t.epoch}
+	if out.Format == vmdisk.QCOW2 {
+		o.ClusterSize = talos.QCOW2ClusterSize
+	}
+	n, err := vmdisk.Write(w, vmdisk.Disk{Size: p.size, Write: p.write}, o)
+	return written{size: n}, err
+}
+
+// write writes the raw disk: the partition table, the partitions, the table's copy at the end.
+func (p *diskPlan) write(w io.WriterAt) error {
+	primary, err := p.table.Primary(p.size)
+	if err != nil {
+		return err
 	}
 	backup, backupAt, err := p.table.Backup(p.size)
 	if err != nil {
-		return written{}, err
+		return err
 	}
 	if _, err := w.WriteAt(primary, 0); err != nil {
-		return written{}, err
+		return err
 	}
 	for _, part := range p.partitions {
 		if part.write == nil {
 			continue
 		}
 		if err := part.write(io.NewOffsetWriter(w, part.at)); err != nil {
-			return written{}, fmt.Errorf("partition %s: %w", part.label, err)
+			return fmt.Errorf("partition %s: %w", part.label, err)
 		}
 	}
 	_, err = w.WriteAt(backup, backupAt)
-	return written{size: p.size}, err
+	return err
 }

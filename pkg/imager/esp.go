@@ -7,6 +7,7 @@ import (
 	"path"
 
 	"github.com/talosmith/talosmith/pkg/fat"
+	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/talos"
 	"github.com/talosmith/talosmith/pkg/tree"
 	"github.com/talosmith/talosmith/pkg/uki"
@@ -30,17 +31,17 @@ type esp struct {
 }
 
 // esp lays out the files of the ESP of an output: systemd-boot, its configuration and the UKI.
-func (t *target) esp(ctx context.Context, kind talos.Kind) (*esp, error) {
+func (t *target) esp(ctx context.Context, out profile.Output) (*esp, error) {
 	boot, err := t.asset(ctx, t.Facts.SDBoot)
 	if err != nil {
 		return nil, err
 	}
 	e := &esp{ukiPath: path.Join(espUKIDir, t.Facts.UKIName())}
-	if e.uki, e.places, err = t.uki(ctx, kind); err != nil {
+	if e.uki, e.places, err = t.uki(ctx, out); err != nil {
 		return nil, err
 	}
 	config := loaderConfig
-	if kind == talos.KindISO {
+	if out.Kind == talos.KindISO {
 		config += "\nsecure-boot-enroll off\n"
 	}
 	files, err := tree.New([]tree.Node{

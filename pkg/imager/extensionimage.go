@@ -126,7 +126,7 @@ func (x *ExtensionImage) Close() (err error) {
 }
 
 func (x *ExtensionImage) add(ctx context.Context, p *profile.Profile, e *profile.Extension, arch string, o PackOptions) error {
-	facts, err := p.Talos.Facts("metal", arch)
+	facts, err := p.Facts("metal", arch)
 	if err != nil {
 		return err
 	}

@@ -54,13 +54,13 @@ func (t *target) grubFiles(ctx context.Context) (*tree.Tree, error) {
 }
 
 // grubEntries are the entries of GRUB's menu.
-func (t *target) grubEntries(kind talos.Kind, title, kernel, initrd string) ([]grub.Entry, error) {
-	cmdline, err := t.cmdline(kind)
+func (t *target) grubEntries(out profile.Output, title, kernel, initrd string) ([]grub.Entry, error) {
+	cmdline, err := t.cmdline(out)
 	if err != nil {
 		return nil, err
 	}
 	entries := []grub.Entry{{Title: title, Kernel: kernel, Initrd: initrd, Cmdline: cmdline.String()}}
-	if reset, ok := t.Facts.Reset(kind); ok && reset.GRUBTitle != "" {
+	if reset, ok := t.Facts.Reset(out.Kind); ok && reset.GRUBTitle != "" {
 		entries = append(entries, grub.Entry{Title: reset.GRUBTitle, Kernel: kernel, Initrd: initrd, Cmdline: cmdline.String() + " " + reset.Args})
 	}
 	return entries, nil

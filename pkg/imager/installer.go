@@ -28,7 +28,7 @@ const installerVersion = "2"
 const localHost = "talosmith.local/"
 
 func (t *target) installerRecipe(ctx context.Context, out profile.Output) (recipe, error) {
-	u, err := t.ukiRecipe(ctx, talos.KindInstaller)
+	u, err := t.ukiRecipe(ctx, out)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +58,8 @@ func newBlob(media types.MediaType, content []byte) blob {
 
 // installer composes the installer image: the base's layers and one with the boot assets. That layer is a gzip stream that does not
 // compress: what is in it is compressed already. Upstream gives its files the mode 0000; these can be read by anyone.
-func (t *target) installer(ctx context.Context) (*ociImage, error) {
-	image, _, err := t.uki(ctx, talos.KindInstaller)
+func (t *target) installer(ctx context.Context, out profile.Output) (*ociImage, error) {
+	image, _, err := t.uki(ctx, out)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func ociLayerType(media string) types.MediaType {
 
 // writeInstaller writes an archive that is an OCI layout and what `docker save` writes at once.
 func (t *target) writeInstaller(ctx context.Context, w io.WriterAt, out profile.Output) (written, error) {
-	img, err := t.installer(ctx)
+	img, err := t.installer(ctx, out)
 	if err != nil {
 		return written{}, err
 	}

@@ -38,7 +38,7 @@ const (
 )
 
 func (t *target) isoRecipe(ctx context.Context, out profile.Output) (recipe, error) {
-	u, err := t.ukiRecipe(ctx, talos.KindISO)
+	u, err := t.ukiRecipe(ctx, out)
 	if err != nil {
 		return nil, err
 	}
@@ -64,13 +64,13 @@ func (t *target) writeISO(ctx context.Context, w io.WriterAt, out profile.Output
 	if err := t.checkBootloader(out); err != nil {
 		return written{}, err
 	}
-	e, err := t.esp(ctx, talos.KindISO)
+	e, err := t.esp(ctx, out)
 	if err != nil {
 		return written{}, err
 	}
 	var p *isoPlan
 	if t.bootloader(out) == talos.DualBoot {
-		p, err = t.planHybrid(ctx, e)
+		p, err = t.planHybrid(ctx, out, e)
 	} else {
 		p, err = t.planUEFI(e)
 	}
@@ -137,7 +137,7 @@ func (t *target) planUEFI(e *esp) (*isoPlan, error) {
 	return &isoPlan{Image: img, boot: mbr[:], at: img.Size()}, err
 }
 
-func (t *target) planHybrid(ctx context.Context, e *esp) (*isoPlan, error) {
+func (t *target) planHybrid(ctx context.Context, out profile.Output, e *esp) (*isoPlan, error) {
 	modules, err := t.grubFiles(ctx)
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (t *target) planHybrid(ctx context.Context, e *esp) (*isoPlan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("GRUB of %s: %w", t.Imager.Ref, err)
 	}
-	entries, err := t.grubEntries(talos.KindISO, talos.Name+" ISO", "/"+isoKernel, "/"+isoInitrd)
+	entries, err := t.grubEntries(out, talos.Name+" ISO", "/"+isoKernel, "/"+isoInitrd)
 	if err != nil {
 		return nil, err
 	}

@@ -145,7 +145,7 @@ func (c *checked) learn(ctx context.Context, outputs []profile.Output) error {
 	for _, o := range outputs {
 		k.Outputs = append(k.Outputs, preflight.Output{Kind: o.Kind, Bootloader: c.bootloader(o)})
 	}
-	line, err := c.cmdline(talos.KindCmdline)
+	line, err := c.cmdline(profile.Output{Kind: talos.KindDisk})
 	if err != nil {
 		line = talos.Cmdline{} // reported with the arguments
 	}

@@ -42,7 +42,7 @@ func Push(ctx context.Context, g *Graph, jobs []Job, o Options) (pushed []Pushed
 		}
 		var images []*ociImage
 		for _, j := range same {
-			img, err := targets[j.Target].installer(ctx)
+			img, err := targets[j.Target].installer(ctx, j.Output)
 			if err != nil {
 				return pushed, err
 			}

@@ -118,7 +118,7 @@ func (r *resolver) targets(req Request) (jobs []Job) {
 			if req.Arch != "" && arch != req.Arch {
 				continue
 			}
-			facts, err := r.p.Talos.Facts(img.Platform, arch)
+			facts, err := r.p.Facts(img.Platform, arch)
 			if err != nil { // the profile was checked with the same
 				r.report(hcl.DiagError, img.Range, "No such target", "%v.", err)
 				continue

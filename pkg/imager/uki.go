@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/talos"
 	"github.com/talosmith/talosmith/pkg/tree"
 	"github.com/talosmith/talosmith/pkg/uki"
@@ -13,8 +14,8 @@ import (
 const mainProfile = "main"
 
 // cmdline composes the kernel command line of an output.
-func (t *target) cmdline(kind talos.Kind) (talos.Cmdline, error) {
-	in := talos.CmdlineInput{Kind: kind}
+func (t *target) cmdline(out profile.Output) (talos.Cmdline, error) {
+	in := talos.CmdlineInput{Kind: out.Kind, Meta: t.Image.MetaOf(out)}
 	for _, a := range t.Image.KernelArgs {
 		in.Extra = append(in.Extra, talos.ExtraArg{Value: a.Value, Origin: fmt.Sprintf("%s:%d", a.Range.Filename, a.Range.Start.Line)})
 	}
@@ -26,21 +27,21 @@ func (t *target) cmdline(kind talos.Kind) (talos.Cmdline, error) {
 }
 
 // ukiRecipe says what the UKI of an output depends on.
-func (t *target) ukiRecipe(ctx context.Context, kind talos.Kind) (recipe, error) {
+func (t *target) ukiRecipe(ctx context.Context, out profile.Output) (recipe, error) {
 	initrd, err := t.initramfsRecipe(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cmdline, err := t.cmdline(kind)
+	cmdline, err := t.cmdline(out)
 	if err != nil {
 		return nil, err
 	}
-	reset, _ := t.Facts.Reset(kind)
+	reset, _ := t.Facts.Reset(out.Kind)
 	splash, err := t.splashRecipe()
 	if err != nil {
 		return nil, err
 	}
-	return recipe{"uki", uki.Version, initrd, t.epoch.Unix(), cmdline.String(), reset, t.Facts.UKIProfiles, t.Facts.Version.String(), splash}, nil
+	return recipe{"uki", uki.Version, initrd, t.epoch.Unix(), cmdline.String(), reset, t.Facts.UKIProfiles, t.Facts.Name, t.Facts.Tag, splash}, nil
 }
 
 // ukiPlaces tells where two sections are in the list that uki makes, and what they hold.
@@ -50,7 +51,7 @@ type ukiPlaces struct {
 }
 
 // uki assembles the UKI of an output: siderolabs/talos internal/pkg/uki. The places are indexes for [uki.Image.Offset].
-func (t *target) uki(ctx context.Context, kind talos.Kind) (*uki.Image, ukiPlaces, error) {
+func (t *target) uki(ctx context.Context, out profile.Output) (*uki.Image, ukiPlaces, error) {
 	var places ukiPlaces
 	stub, err := t.asset(ctx, t.Facts.SDStub)
 	if err != nil {
@@ -64,7 +65,7 @@ func (t *target) uki(ctx context.Context, kind talos.Kind) (*uki.Image, ukiPlace
 	if err != nil {
 		return nil, places, err
 	}
-	cmdline, err := t.cmdline(kind)
+	cmdline, err := t.cmdline(out)
 	if err != nil {
 		return nil, places, err
 	}
@@ -77,7 +78,7 @@ func (t *target) uki(ctx context.Context, kind talos.Kind) (*uki.Image, ukiPlace
 		sections = append(sections, uki.Section{Name: name, Content: content})
 		return len(sections) - 1
 	}
-	add(uki.OSRel, tree.String(uki.OSRelease(talos.Name, t.Facts.Version.String())))
+	add(uki.OSRel, tree.String(uki.OSRelease(t.Facts.Name, t.Facts.Tag)))
 	add(uki.Cmdline, tree.String(cmdline.String()))
 	if t.facts.Release != "" {
 		add(uki.Uname, tree.String(t.facts.Release))
@@ -88,7 +89,7 @@ func (t *target) uki(ctx context.Context, kind talos.Kind) (*uki.Image, ukiPlace
 	places = ukiPlaces{add(uki.Linux, kernel), add(uki.Initrd, initrd), kernel, initrd}
 	if t.Facts.UKIProfiles {
 		add(uki.Profile, tree.String(uki.ProfileText(mainProfile, "")))
-		if reset, ok := t.Facts.Reset(kind); ok {
+		if reset, ok := t.Facts.Reset(out.Kind); ok {
 			add(uki.Profile, tree.String(uki.ProfileText(reset.ID, reset.Title)))
 			add(uki.Cmdline, tree.String(cmdline.String()+" "+reset.Args))
 		}

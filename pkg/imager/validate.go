@@ -22,7 +22,7 @@ func Validate(ctx context.Context, p *profile.Profile) hcl.Diagnostics {
 	seen := map[*profile.Extension][]string{}
 	for _, img := range p.Images {
 		for _, arch := range img.Architectures {
-			facts, err := p.Talos.Facts(img.Platform, arch)
+			facts, err := p.Facts(img.Platform, arch)
 			if err != nil {
 				r.report(hcl.DiagError, img.Range, "No such target", "%v.", err)
 				continue

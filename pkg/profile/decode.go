@@ -105,7 +105,7 @@ func (d *decoder) body(out *block, body *hclsyntax.Body) {
 		out.attributes[a.Name] = &setting{row: row, expr: x, name: a.NameRange}
 	}
 	for _, row := range spec.attributes {
-		if row.required && out.attributes[row.name] == nil {
+		if row.required && row.applies(out.label) && out.attributes[row.name] == nil {
 			d.add(out.at, "Missing attribute", "%s needs %q: %s Write: %[2]s = …", spec.phrase(), row.name, row.doc)
 		}
 	}
@@ -298,7 +298,7 @@ func set(field reflect.Value, of any) {
 	if list, ok := of.([]Text); ok && field.Type() == reflect.TypeFor[[]string]() {
 		of = plain(list)
 	}
-	field.Set(reflect.ValueOf(of))
+	field.Set(reflect.ValueOf(of).Convert(field.Type())) // to a type of string with a name of its own
 }
 
 // plain drops the ranges.
@@ -351,8 +351,14 @@ func (n *node) inherit(base *node) *node {
 	return out
 }
 
-// join appends lists; of anything else it returns the second.
+// join appends lists and merges META values; of anything else it returns the second.
 func join(a, b value) value {
+	if values, ok := b.of.(MetaValues); ok {
+		if base, ok := a.of.(MetaValues); ok {
+			b.of = base.with(values)
+		}
+		return b
+	}
 	if a.of == nil || b.of == nil { // one of them was wrong
 		if reflect.ValueOf(b.of).Kind() == reflect.Slice || reflect.ValueOf(a.of).Kind() == reflect.Slice {
 			return value{at: b.at}

@@ -27,6 +27,7 @@ func TestExamples(t *testing.T) {
 	}
 	for name, content := range map[string]string{
 		"extensions.hcl": all.String(), "corp.pem": "", "examples/motd/manifest.yaml": "", "bin/agent-amd64": "",
+		"build/vmlinuz-amd64": "", "build/vmlinuz-arm64": "", "build/initramfs-amd64.xz": "", "build/initramfs-arm64.xz": "",
 	} {
 		name = filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {

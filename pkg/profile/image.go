@@ -1,7 +1,7 @@
 package profile
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -13,6 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/vmdisk"
 )
 
 const (
@@ -246,8 +247,8 @@ func (d *decoder) resolved(i *instance) *node {
 
 // outputs says whether an image has few enough, or reports it.
 func (d *decoder) outputs(i *instance, n *node) bool {
-	if len(n.blocks) > maxOutputs {
-		d.add(i.block.at, "Too many outputs", "The image %q has %d outputs, with inherited ones; at most %d are allowed.", i.name, len(n.blocks), maxOutputs)
+	if outputs := n.only(outputSpec); len(outputs) > maxOutputs {
+		d.add(i.block.at, "Too many outputs", "The image %q has %d outputs, with inherited ones; at most %d are allowed.", i.name, len(outputs), maxOutputs)
 		return false
 	}
 	return true
@@ -281,21 +282,66 @@ func (d *decoder) image(i *instance, t *Talos, claims map[string]claim) *Image {
 		paths = append(paths, t.Value)
 	}
 	d.noRepeats(n, "override", "override path", paths)
-	for _, b := range n.blocks {
+	for _, b := range n.only(overlaySpec) {
+		img.Overlay = d.overlay(b)
+	}
+	outputs := n.only(outputSpec)
+	for _, b := range outputs {
 		out := Output{Kind: talos.Kind(b.label)}
 		fill(&out, b)
 		if !slices.Contains(outputKinds(), b.label) {
 			continue // reported
 		}
 		d.tag(&out, img, t)
+		complete(&out, img)
 		img.Outputs = append(img.Outputs, out)
 		d.claim(claims, img, out)
 	}
-	if len(i.block.blocks) == 0 && len(n.blocks) == 0 {
+	if len(outputs) == 0 && !slices.ContainsFunc(i.block.blocks, func(b *block) bool { return b.spec == outputSpec }) {
 		d.add(i.block.at, "Image without outputs", "Nothing would be built of the image %q. Add an output: output \"iso\" {}", i.name)
 	}
-	d.facts(img, t)
+	d.check(img, t)
 	return img
+}
+
+// only are a node's blocks of a kind.
+func (n *node) only(spec *blockSpec) (blocks []*node) {
+	for _, b := range n.blocks {
+		if b.spec == spec {
+			blocks = append(blocks, b)
+		}
+	}
+	return blocks
+}
+
+// overlay makes an image's overlay.
+func (d *decoder) overlay(n *node) *Overlay {
+	o := &Overlay{}
+	fill(o, n)
+	var given []string
+	for _, name := range []string{"image", "path", "tarball", "oci_layout"} {
+		if _, ok := n.values[name]; ok {
+			given = append(given, name)
+		}
+	}
+	if len(given) > 1 {
+		d.add(n.at, "Several sources", "The overlay has %s. It comes from one of them: remove the others.", list(given, "and"))
+	}
+	return o
+}
+
+// complete gives a disk what its platform has, and a base URL its form.
+func complete(o *Output, img *Image) {
+	o.BaseURL = strings.TrimRight(o.BaseURL, "/")
+	p, err := talos.FindPlatform(img.Platform)
+	if o.Kind != talos.KindDisk || err != nil {
+		return
+	}
+	if own := vmdisk.Format(p.Disk.Format); o.Format == "" || o.Format == own {
+		o.Format = own
+		o.Compression = cmp.Or(o.Compression, vmdisk.Compression(p.Disk.Compression))
+	}
+	o.Compression = cmp.Or(o.Compression, vmdisk.None)
 }
 
 // noRepeats reports a value that a list has twice.
@@ -367,18 +413,6 @@ func (d *decoder) claim(claims map[string]claim, img *Image, o Output) {
 			return
 		}
 		claims["tag "+o.Tag] = mine
-	}
-}
-
-// facts reports a platform that the Talos version doesn't have yet.
-func (d *decoder) facts(img *Image, t *Talos) {
-	if errors.Is(t.Version.Known(), talos.ErrVersionOld) { // reported; so is a version that isn't one
-		return
-	}
-	p, err := talos.FindPlatform(img.Platform)
-	if err == nil && t.Version.CompareCore(p.Since) < 0 {
-		d.add(img.At("platform"), "Unknown platform",
-			"The platform %q came with Talos %s, but the profile's version is %s. Use a newer one.", p.Name, p.Since, t.Version)
 	}
 }
 

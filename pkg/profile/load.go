@@ -201,6 +201,9 @@ func decode(p *Profile, bodies []*hclsyntax.Body, o Options, diags *diagnostics)
 		fill(p.Store, d.node(b, nil))
 	}
 	p.Images = d.images(blocks["image"], &p.Talos)
+	for _, b := range blocks["base"] {
+		p.Base = d.base(p, b)
+	}
 	d.sources(p, blocks["extension"])
 }
 
@@ -250,6 +253,25 @@ func (d *decoder) talos(p *Profile, root *block, blocks []*block) {
 	default:
 		d.add(at, "Unknown Talos version", "%s.", title(err.Error()))
 	}
+}
+
+// base evaluates the base for each architecture. Files must be there for those that an image is built for.
+func (d *decoder) base(p *Profile, b *block) *Base {
+	base := &Base{files: map[string]BaseFiles{}}
+	for _, arch := range talos.Architectures() {
+		d.mustExist = slices.ContainsFunc(p.Images, func(img *Image) bool { return slices.Contains(img.Architectures, arch) })
+		n := d.node(b, map[string]cty.Value{"arch": cty.StringVal(arch)})
+		var files BaseFiles
+		fill(&files, n)
+		base.files[arch] = files
+		before := *base
+		fill(base, n)
+		if arch != talos.Architectures()[0] && (before.Name != base.Name || before.Version != base.Version || before.Registry != base.Registry) {
+			d.add(n.at, "Bad base", "Its name, version and registry are the same for all architectures. Leave arch out of them.")
+		}
+	}
+	d.mustExist = true
+	return base
 }
 
 func (d *decoder) registries(p *Profile, blocks []*block) {

@@ -1,14 +1,19 @@
 package profile
 
 import (
+	"cmp"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/vmdisk"
 )
 
 // Profile is what a project wants to be built. It is plain data; nothing changes it after [Load].
 type Profile struct {
-	Talos      Talos
+	Talos Talos
+	// Base is nil where the profile has none.
+	Base       *Base
 	Extensions []*Extension
 	Registries []*Registry
 	// Store is nil where the profile has none.
@@ -50,15 +55,60 @@ type Talos struct {
 	AllowUnknown bool   `hcl:"allow_unknown"`
 	// AllowMixedReleases lets one image have extensions of several Talos releases' catalogues.
 	AllowMixedReleases bool `hcl:"allow_mixed_releases"`
+	// EmbedSchematic puts the Image Factory's schematic into every image.
+	EmbedSchematic bool `hcl:"embed_schematic"`
 	Place
 }
 
-// Facts are those of the profile's Talos version.
+// Facts are those of the release.
 func (t Talos) Facts(platform, arch string) (talos.Facts, error) {
 	if t.AllowUnknown {
 		return talos.ForUnknown(t.Version, platform, arch)
 	}
 	return talos.For(t.Version, platform, arch)
+}
+
+// Facts are those of the profile's release, under the name and version of its base.
+func (p *Profile) Facts(platform, arch string) (talos.Facts, error) {
+	f, err := p.Talos.Facts(platform, arch)
+	if b := p.Base; b != nil && err == nil {
+		f.Name, f.Tag = cmp.Or(b.Name, f.Name), cmp.Or(b.Version, f.Tag)
+	}
+	return f, err
+}
+
+// BaseImage is the reference of an image that the base consists of, such as the imager.
+func (p *Profile) BaseImage(name string) string {
+	registry, version := p.Talos.Registry, p.Talos.Version.String()
+	if p.Base != nil {
+		registry, version = cmp.Or(p.Base.Registry, registry), cmp.Or(p.Base.Version, version)
+	}
+	return registry + "/" + name + ":" + version
+}
+
+// Base is a build of Talos in place of the release. What is empty is the release's.
+type Base struct {
+	Name     string               `hcl:"name"`
+	Version  string               `hcl:"version"`
+	Registry string               `hcl:"registry"`
+	files    map[string]BaseFiles // by architecture
+	Place
+}
+
+// BaseFiles are files of the host in place of those in the imager image; empty for those.
+type BaseFiles struct {
+	Kernel    string `hcl:"kernel"`
+	Initramfs string `hcl:"initramfs"`
+	SDBoot    string `hcl:"sd_boot"`
+	SDStub    string `hcl:"sd_stub"`
+}
+
+// Files are those for an architecture.
+func (b *Base) Files(arch string) BaseFiles {
+	if b == nil {
+		return BaseFiles{}
+	}
+	return b.files[arch]
 }
 
 // Registry is how to reach a registry.
@@ -93,9 +143,32 @@ type Image struct {
 	// Override are the paths, absolute, where a later extension's files may replace an earlier one's.
 	Override   []Text `hcl:"override"`
 	KernelArgs []Text `hcl:"kernel_args"`
+	// Meta are the values of the META store that every output carries, sorted by key. See [Image.MetaOf].
+	Meta MetaValues `hcl:"meta"`
+	// EmbeddedConfig is a machine configuration; empty for none. It has secrets.
+	EmbeddedConfig string `hcl:"embedded_config"`
+	// ImageCache is the directory of an OCI layout; empty for none.
+	ImageCache string `hcl:"image_cache"`
 	// Splash is a BMP file that replaces Talos's; empty for that.
-	Splash  string `hcl:"splash"`
+	Splash string `hcl:"splash"`
+	// Overlay is nil for a machine that needs none.
+	Overlay *Overlay
 	Outputs []Output
+	Place
+}
+
+// Overlay is what a single-board computer needs beside Talos. At most one of Image, Path, Tarball and OCILayout is set; none for an
+// official overlay, found by its name.
+type Overlay struct {
+	Name      string `hcl:"name"`
+	Image     string `hcl:"image"`
+	Path      string `hcl:"path"`
+	Tarball   string `hcl:"tarball"`
+	OCILayout string `hcl:"oci_layout"`
+	// Options are those of the board: maps, lists, strings, numbers (int64 or float64) and booleans.
+	Options map[string]any `hcl:"options"`
+	// Run the overlay's installer.
+	Run bool `hcl:"run"`
 	Place
 }
 
@@ -111,11 +184,17 @@ type ExtensionRef struct {
 // Output is an artefact of an image, one for each architecture.
 type Output struct {
 	Kind talos.Kind
+	// Format and Compression of a disk.
+	Format      vmdisk.Format      `hcl:"format"`
+	Compression vmdisk.Compression `hcl:"compression"`
 	// Size of a disk in bytes; 0 is the default of the platform and version.
-	Size        int64  `hcl:"size"`
-	Compression string `hcl:"compression"`
+	Size int64 `hcl:"size"`
 	// Bootloader of an ISO or a disk; empty is the default of the architecture and version.
 	Bootloader string `hcl:"bootloader"`
+	// Meta are values beside the image's. See [Image.MetaOf].
+	Meta MetaValues `hcl:"meta"`
+	// BaseURL is where a PXE script finds the other files, without a slash at its end; empty for the script's own folder.
+	BaseURL string `hcl:"base_url"`
 	// Tag of an installer image.
 	Tag string `hcl:"tag"`
 	Place
@@ -126,7 +205,11 @@ func (i *Image) FileName(o Output, arch string) string {
 	base := i.Name + "-" + arch
 	switch o.Kind {
 	case talos.KindDisk:
-		return base + ".raw"
+		name := base + "." + string(cmp.Or(o.Format, vmdisk.Raw))
+		if c := cmp.Or(o.Compression, vmdisk.None); c != vmdisk.None {
+			name += "." + string(c)
+		}
+		return name
 	case talos.KindInstaller:
 		return base + "-installer.tar"
 	case talos.KindUKI:
@@ -137,6 +220,8 @@ func (i *Image) FileName(o Output, arch string) string {
 		return base + "-vmlinuz"
 	case talos.KindCmdline:
 		return base + "-cmdline"
+	case talos.KindPXE:
+		return base + ".ipxe"
 	}
 	return base + ".iso"
 }

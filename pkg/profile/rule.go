@@ -9,6 +9,9 @@ import (
 	"unicode"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/talosmith/talosmith/pkg/talos"
 )
 
 // rule is what a string must obey.
@@ -53,6 +56,9 @@ var (
 	serviceNameRule      = matching(`^[-_a-z0-9]+$`, 100, `lower-case letters, digits, "-" and "_"`)
 	hostRule             = matching(`^`+hostPattern+`$`, 255, `a host, with a port where it isn't the usual one ("ghcr.io", "registry.corp:5000")`)
 	environmentRule      = matching(`^[A-Za-z_][A-Za-z0-9_]*=[^\x00]*$`, 32<<10, "NAME=value")
+	shortNameRule        = matching(`^[A-Za-z0-9][A-Za-z0-9 ._+-]*$`, 64, `letters, digits, spaces, ".", "_", "+" and "-", beginning with a letter or a digit`)
+	baseVersionRule      = matching(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`, 64, `a tag: letters, digits, "_", "." and "-", beginning with neither "." nor "-"`)
+	overlayNameRule      = matching(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`, 100, `letters, digits, "_", "." and "-", beginning with neither "." nor "-"`)
 	shortRule            = matching(`^[^\x00-\x1f\x7f]*$`, 500, "one line without control characters")
 )
 
@@ -114,6 +120,46 @@ var repositoryRule = rule{
 			wrong = fmt.Sprintf("%s has a tag or a digest, but images below it get theirs from the Talos version. Leave it out.", quote(s))
 		}
 		return wrong
+	},
+}
+
+// maxMachineConfig bounds an embedded machine configuration, in bytes.
+const maxMachineConfig = 512 << 10
+
+// machineConfigRule never says what a configuration contains: it has secrets.
+var machineConfigRule = rule{
+	doc: "YAML with a machine configuration; at most 512 KiB",
+	max: maxMachineConfig,
+	check: func(s string) string {
+		if len(s) > maxMachineConfig {
+			return fmt.Sprintf("The machine configuration is %d bytes long, but at most %d are allowed.", len(s), maxMachineConfig)
+		}
+		var first yaml.Node
+		if err := talos.DecodeYAML([]byte(s), talos.YAMLLimits{Bytes: maxMachineConfig, Keys: 10000}, &first); err != nil {
+			return fmt.Sprintf("The machine configuration is not YAML: %v.", err)
+		}
+		for i := 0; first.Kind == yaml.MappingNode && i < len(first.Content); i += 2 {
+			if key := first.Content[i].Value; key == "version" || key == "apiVersion" {
+				return ""
+			}
+		}
+		return `This is no machine configuration: its first document has neither "version" nor "apiVersion". ` +
+			`Give its content, not a path: file("controlplane.yaml").`
+	},
+}
+
+var baseURLRule = rule{
+	doc: "an http, https or tftp URL without query and fragment; iPXE's settings may stand in it, as `$${next-server}`",
+	max: 1024,
+	check: func(s string) string {
+		scheme, rest, ok := strings.Cut(s, "://")
+		switch {
+		case !ok || rest == "" || scheme != "http" && scheme != "https" && scheme != "tftp":
+			return fmt.Sprintf(`%s is not a URL that iPXE loads from. Write it like "http://boot.corp/talos".`, quote(s))
+		case len(s) > 1024 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '?' || r == '#' }):
+			return fmt.Sprintf("%s has a space, a query, a fragment, a control character or one that is not ASCII, or more than 1024 bytes. Leave that out.", quote(s))
+		}
+		return ""
 	},
 }
 

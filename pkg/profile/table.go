@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/vmdisk"
 )
 
 // blockSpec is a kind of block. The decoder, the reference page and the JSON Schema are made from it.
@@ -76,7 +77,7 @@ func oneOf(values ...string) func() []string { return func() []string { return v
 
 // fileSpec is a whole profile.
 var fileSpec = &blockSpec{
-	blocks: []*blockSpec{talosSpec, variableSpec, localsSpec, extensionSpec, registrySpec, storeSpec, imageSpec},
+	blocks: []*blockSpec{talosSpec, baseSpec, variableSpec, localsSpec, extensionSpec, registrySpec, storeSpec, imageSpec},
 }
 
 var talosSpec = &blockSpec{
@@ -90,9 +91,33 @@ var talosSpec = &blockSpec{
 			doc: "Build a version that is newer than the newest known one by the newest rules, with a warning."},
 		{name: "allow_mixed_releases", kind: boolean, byDefault: false,
 			doc: "Let an image have official extensions of several Talos releases, as a partly updated lock gives them."},
+		{name: "embed_schematic", kind: boolean, byDefault: false,
+			doc: "Put the Image Factory's schematic of the image into it, as the Factory does: Talos and Omni tell by its ID what runs. What no schematic can say is an error then."},
 	},
 	example: `talos {
   version = "v1.13.9"
+}
+`,
+}
+
+var baseSpec = &blockSpec{
+	name: "base", once: true,
+	doc: "A build of Talos of your own in place of the release: other images, or files instead of theirs. The rules are still those of `talos.version`. " +
+		"Expressions can use `arch`.",
+	attributes: []attribute{
+		{name: "name", noun: "base name", kind: text, rule: shortNameRule, defaultDoc: "`Talos`", doc: "What it calls itself in os-release, and so in boot menus."},
+		{name: "version", noun: "base version", kind: text, rule: baseVersionRule, defaultDoc: "`talos.version`",
+			doc: "The tag of its images, and what it calls itself in file names, volume labels and menus."},
+		{name: "registry", kind: text, rule: repositoryRule, defaultDoc: "`talos.registry`", doc: "Where its `imager` and `installer-base` come from; extensions still come from `talos.registry`."},
+		{name: "kernel", kind: hostFile, defaultDoc: "the imager image's", doc: "A kernel."},
+		{name: "initramfs", kind: hostFile, defaultDoc: "the imager image's", doc: "An initramfs with Talos's `init` and `rootfs.sqsh`."},
+		{name: "sd_boot", kind: hostFile, defaultDoc: "the imager image's", doc: "systemd-boot, a PE file."},
+		{name: "sd_stub", kind: hostFile, defaultDoc: "the imager image's", doc: "systemd-stub, a PE file."},
+	},
+	example: `base {
+  version   = "v1.13.9-acme.1"
+  kernel    = "build/vmlinuz-${arch}"
+  initramfs = "build/initramfs-${arch}.xz"
 }
 `,
 }
@@ -263,9 +288,16 @@ var imageSpec = &blockSpec{
 			doc: "Paths where extensions may have different files, of which the last one's is used; all below a directory. Anywhere else that is an error."},
 		{name: "kernel_args", noun: "kernel argument", kind: texts, rule: kernelArgRule,
 			doc: "Kernel arguments, each an element. They are added to Talos's; `console=` replaces all consoles; `-NAME` removes one, `-NAME=VALUE` one value of it."},
+		{name: "meta", kind: metaValues,
+			doc: "Values of the META store, by key: a number from 1 to 255, or a name (" + metaKeyNames() + "). A disk has them in its META partition, other outputs in the " +
+				"kernel command line. An installer can't carry any: then write `meta` in the outputs that can."},
+		{name: "embedded_config", noun: "machine configuration", kind: text, rule: machineConfigRule,
+			doc: "A machine configuration that is built in (Talos 1.12 and later), such as `file(\"controlplane.yaml\")`. Whoever has the image can read it."},
+		{name: "image_cache", kind: hostDirectory,
+			doc: "An OCI layout with container images for machines that can't pull them, as `talosctl images cache-create` writes it. An ISO has it as a directory, a disk in a partition of its own."},
 		{name: "splash", kind: hostFile, defaultDoc: "Talos's own", doc: "A BMP file for the UKI's boot splash."},
 	},
-	blocks: []*blockSpec{outputSpec},
+	blocks: []*blockSpec{overlaySpec, outputSpec},
 	example: `image "metal" {
   extensions  = ["siderolabs/gvisor", "siderolabs/intel-ucode", extension.motd]
   kernel_args = ["console=${console}", "-init_on_alloc"]
@@ -278,31 +310,66 @@ var imageSpec = &blockSpec{
 `,
 }
 
+var overlaySpec = &blockSpec{
+	name: "overlay", once: true,
+	doc: "What a single-board computer needs beside Talos (Talos 1.7 and later): firmware, and an installer that puts it onto disks. It comes from the official catalogue of overlays, by name; " +
+		"or from one of `image`, `path`, `tarball` and `oci_layout`.",
+	attributes: []attribute{
+		{name: "name", noun: "overlay name", kind: text, required: true, rule: overlayNameRule, doc: "The board, such as `rpi_generic`."},
+		{name: "image", kind: text, rule: imageRule, doc: "An image in a registry, with tag or digest."},
+		{name: "path", kind: hostDirectory, doc: "A directory with `artifacts/`, `installers/` and `profiles/`."},
+		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree."},
+		{name: "oci_layout", kind: hostDirectory, doc: "A directory with an OCI layout."},
+		{name: "options", kind: tree, doc: "What the installer is told, as the board's documentation says."},
+		{name: "run", kind: boolean, byDefault: false,
+			doc: "Run the overlay's installer: a Linux program, made by others, for the architecture of the machine that builds. Without it nothing of an overlay is run, and its images can't be built."},
+	},
+	example: `image "rpi" {
+  architectures = ["arm64"]
+  overlay {
+    name = "rpi_generic"
+    run  = true
+  }
+  output "disk" {}
+}
+`,
+}
+
 var outputSpec = &blockSpec{
 	name:  "output",
 	label: &labelSpec{name: "kind", values: outputKinds},
-	doc: "An artefact, for each architecture a file `out/<image>-<arch>…`: `iso` (`.iso`), `disk` (`.raw`), `installer` (`-installer.tar`, and for several " +
-		"architectures `<image>-installer.oci.tar`), `uki` (`-uki.efi`), `initramfs` (`-initramfs.xz`), `kernel` (`-vmlinuz`), `cmdline` (`-cmdline`). An " +
+	doc: "An artefact, for each architecture a file `out/<image>-<arch>…`: `iso` (`.iso`), `disk` (`.raw.zst`, by format and compression), `installer` (`-installer.tar`, and for several " +
+		"architectures `<image>-installer.oci.tar`), `uki` (`-uki.efi`), `initramfs` (`-initramfs.xz`), `kernel` (`-vmlinuz`), `cmdline` (`-cmdline`), `pxe` (`.ipxe`, a script, with the " +
+		"kernel and the initramfs that it loads). An " +
 		"image has at least one, its own or inherited; several of a kind are fine as long as their files have different names.",
 	attributes: []attribute{
+		{name: "format", noun: "disk format", kind: text, only: []string{"disk"}, values: diskFormats, defaultDoc: "the platform's", doc: "What the hypervisor takes."},
+		{name: "compression", kind: text, only: []string{"disk"}, values: diskCompressions, defaultDoc: "the platform's; `none` for another format than the platform's",
+			doc: "How the file is compressed. `tar.gz` is for Google Cloud."},
 		{name: "size", kind: size, only: []string{"disk"}, defaultDoc: "that of the platform and the Talos version",
-			doc: "Size of the disk, exactly: a multiple of 512 bytes from 64MiB to 16TiB. Units are powers of two; `8GB` is refused, since tools differ about it."},
-		{name: "compression", kind: text, only: []string{"disk"}, byDefault: "none", values: oneOf("none"), doc: "How the file is compressed."},
+			doc: "Size of the disk, exactly: a multiple of 512 bytes from 64MiB to 16TiB; of 1MiB for `vhd` and `ova`. Units are powers of two; `8GB` is refused, since tools differ about it."},
 		{name: "bootloader", kind: text, only: []string{"iso", "disk"}, values: oneOf("sd-boot", "dual-boot"),
 			defaultDoc: "`dual-boot` for amd64, `sd-boot` for arm64",
 			doc:        "What starts Talos: systemd-boot for UEFI alone (`sd-boot`), or with GRUB for BIOS beside it (`dual-boot`)."},
+		{name: "meta", kind: metaValues, only: []string{"iso", "disk", "uki", "cmdline", "pxe"}, doc: "Values of the META store, in addition to the image's; of the same key, these."},
+		{name: "base_url", noun: "base URL", kind: text, only: []string{"pxe"}, rule: baseURLRule, defaultDoc: "the script's own URL, without its file name",
+			doc: "Where machines find the kernel and the initramfs: the URL of the folder that has the files of `out/`."},
 		{name: "tag", kind: text, only: []string{"installer"}, rule: tagRule, defaultDoc: "`talosmith.local/installer:<version>-<image>`",
 			doc: "The installer image's name in a registry, with host and tag; `mage push` pushes it there. It can't lie in the registry that Talos comes from."},
 	},
 }
 
-// outputKinds are the kinds of output that are built.
-func outputKinds() []string {
-	var names []string
-	for _, k := range []talos.Kind{
-		talos.KindISO, talos.KindDisk, talos.KindInstaller, talos.KindUKI, talos.KindInitramfs, talos.KindKernel, talos.KindCmdline,
-	} {
-		names = append(names, string(k))
+// outputKinds are the kinds of output.
+func outputKinds() []string { return namesOf(talos.Kinds()) }
+
+func diskFormats() []string { return namesOf(vmdisk.Formats) }
+
+func diskCompressions() []string { return namesOf(vmdisk.Compressions) }
+
+func namesOf[T ~string](all []T) []string {
+	var out []string
+	for _, one := range all {
+		out = append(out, string(one))
 	}
-	return names
+	return out
 }

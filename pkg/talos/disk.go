@@ -1,6 +1,10 @@
 package talos
 
-import "crypto/sha256"
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+)
 
 // DiskLabel is the label that a disk's own GUID is made of: see [GUID].
 const DiskLabel = "talos-image-disk"
@@ -64,6 +68,24 @@ func (f Facts) Partitions(b Bootloader) []Partition {
 			Partition{Label: LabelEPHEMERAL, Type: TypeLinux})
 	}
 	return parts
+}
+
+// LeastDiskSize returns the size in bytes of the smallest disk: its partitions, and a MiB before and behind them.
+func (f Facts) LeastDiskSize(b Bootloader) int64 {
+	least := int64(2 * MiB)
+	for _, p := range f.Partitions(b) {
+		least += max(p.Size, MiB)
+	}
+	return least
+}
+
+// DescribePartitions lists the partitions with their least sizes in MiB.
+func (f Facts) DescribePartitions(b Bootloader) string {
+	var all []string
+	for _, p := range f.Partitions(b) {
+		all = append(all, fmt.Sprintf("%s %d", p.Label, max(p.Size, MiB)/MiB))
+	}
+	return strings.Join(all, ", ")
 }
 
 // DiskSize returns the size in bytes of a disk that asks for none; an image cache comes on top. It is what upstream ends at, which

@@ -35,6 +35,8 @@ type Facts struct {
 	Version  Version
 	Platform Platform
 	Arch     string
+	// Name and Tag are what a build calls itself: "Talos" and the version, unless it is a custom one.
+	Name, Tag string
 	// Newer is true where the version is newer than the newest known one, whose rules it was given.
 	Newer bool
 
@@ -65,6 +67,8 @@ type Facts struct {
 	GRUBCmdline bool
 	// UKIProfiles: a UKI has profiles (a boot menu entry each).
 	UKIProfiles bool
+	// ImageCache: Talos looks for a cache of container images.
+	ImageCache bool
 	// EmbeddedConfig: a machine configuration can be built in.
 	EmbeddedConfig bool
 	// ModuleSignatures: the kernel refuses modules without a valid signature (module.sig_enforce=1).
@@ -112,6 +116,7 @@ func facts(v Version, platform, arch string, bad error) (Facts, error) {
 	}
 	f := Facts{
 		Version: v, Platform: p, Arch: arch, Newer: v.newer(),
+		Name: Name, Tag: v.String(),
 		Compression:   XZ,
 		LibDir:        "lib",
 		Kernel:        install(arch, "vmlinuz"),
@@ -130,6 +135,7 @@ func facts(v Version, platform, arch string, bad error) (Facts, error) {
 		SDBootUEFI:       sdBootUEFI.holds(v),
 		GRUBCmdline:      grubCmdline.holds(v),
 		UKIProfiles:      ukiProfiles.holds(v),
+		ImageCache:       imageCache.holds(v),
 		EmbeddedConfig:   embeddedConfig.holds(v),
 		ModuleSignatures: sigEnforce.holds(v),
 		SELinux:          seLinux.holds(v),
@@ -175,7 +181,7 @@ func (f Facts) Firmware() string { return f.LibDir + "/firmware" }
 func (f Facts) Modules() string { return f.LibDir + "/modules" }
 
 // UKIName is the file name of the UKI on an ESP, in EFI/Linux.
-func (f Facts) UKIName() string { return fmt.Sprintf("%s-%s.efi", Name, f.Version) }
+func (f Facts) UKIName() string { return fmt.Sprintf("%s-%s.efi", Name, f.Tag) }
 
 // InstallerPart is a boot asset in an installer image.
 type InstallerPart string

@@ -110,7 +110,7 @@ func TestForRefusals(t *testing.T) {
 	if newest.Newer {
 		t.Error("1.14 counts as unknown")
 	}
-	newest.Version, newest.Newer = newer.Version, true
+	newest.Version, newest.Tag, newest.Newer = newer.Version, newer.Version.String(), true
 	if d := cmp.Diff(newest, newer, cmp.AllowUnexported(Platform{}), cmp.Comparer(func(a, b platformArgs) bool { return a == b })); d != "" {
 		t.Error(d)
 	}

@@ -46,14 +46,21 @@ var metaKeys = []struct {
 
 // MetaKey returns the key that a name ("network") stands for, or a [*UnknownError].
 func MetaKey(name string) (uint8, error) {
-	names := make([]string, len(metaKeys))
-	for i, k := range metaKeys {
+	for _, k := range metaKeys {
 		if k.name == name {
 			return k.key, nil
 		}
+	}
+	return 0, unknown("META key", name, MetaKeyNames())
+}
+
+// MetaKeyNames are the names of well-known keys.
+func MetaKeyNames() []string {
+	names := make([]string, len(metaKeys))
+	for i, k := range metaKeys {
 		names[i] = k.name
 	}
-	return 0, unknown("META key", name, names)
+	return names
 }
 
 // CheckMeta says what of META values an output can't carry: key 0 (it ends the list on a disk), a key given twice, a ";" in what goes

@@ -96,7 +96,7 @@ func (f Facts) ISOVolume() (id, set string) {
 	if !isoLabel.holds(f.Version) {
 		return "ISOIMAGE", "" // xorriso's own
 	}
-	set = Name + "-" + f.Version.String()
+	set = Name + "-" + f.Tag
 	id = strings.Map(func(r rune) rune {
 		switch {
 		case r == '-' || r == '.':

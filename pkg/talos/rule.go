@@ -37,6 +37,7 @@ var (
 	bigBoot          = rule{since: minor(11)}  // PartitionSizes
 	grubCmdline      = rule{before: minor(12)} // pkg/machinery/config/contract.go, GrubUseUKICmdlineDefault
 	talosctl         = rule{since: minor(11), quirk: "SupportsFactoryTalosctlDownload"}
+	imageCache       = rule{since: minor(9)} // no quirk: what Talos looks for
 	embeddedConfig   = rule{since: minor(12), quirk: "SupportsEmbeddedConfig"}
 	sigEnforce       = rule{since: minor(12), quirk: "SupportsDisablingModuleSignatureVerification"}
 	isoBootloader    = rule{since: minor(12), quirk: "ISOSupportsSettingBootloader"}

@@ -86,6 +86,19 @@ type FieldError struct{ Field, Problem string }
 
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 
+// Refusals are what an error of [Options.Check] consists of.
+func Refusals(err error) (all []*FieldError) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			all = append(all, Refusals(e)...)
+		}
+	}
+	if e := (*FieldError)(nil); all == nil && errors.As(err, &e) {
+		all = append(all, e)
+	}
+	return all
+}
+
 // Check returns all that [Write] would refuse of a disk of size bytes, as joined [FieldError]s.
 func (o Options) Check(size int64) error {
 	o = o.withDefaults()

@@ -87,6 +87,6 @@ image "console" {
     trimspace(file("argument.txt")),
   ])
   output "disk" {
-    size = 4294967296
+    size = 8589934592
   }
 }
