@@ -166,7 +166,8 @@ func (w *world) files(dir string, files map[string]string) string {
 
 func (w *world) squashfs(path string, files map[string]string) {
 	dir := w.files(path+".d", files)
-	tooltest.Run(w.t, "mksquashfs", dir, path, "-all-root", "-noappend", "-no-progress", "-comp", "zstd", "-quiet")
+	tooltest.Run(w.t, "mksquashfs", dir, path, "-all-root", "-noappend", "-no-progress", "-comp", "zstd", "-quiet",
+		"-all-time", "0", "-mkfs-time", "0") // or the clock shows in the size
 }
 
 // cpio makes an archive of a folder as upstream does; name order, without ".".
