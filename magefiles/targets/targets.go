@@ -51,6 +51,11 @@ func Cmdline(ctx context.Context, profile, image, out *string, locked *bool) err
 	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindCmdline}, Undeclared: true})
 }
 
+// PXE builds the iPXE scripts that the profile declares, and what they load.
+func PXE(ctx context.Context, profile, image, out *string, locked *bool) error {
+	return build(ctx, flags{profile, image, out, locked}, imager.Request{Kinds: []talos.Kind{talos.KindPXE}})
+}
+
 // All builds every output that the profile declares.
 func All(ctx context.Context, profile, image, out *string, locked *bool) error {
 	return build(ctx, flags{profile, image, out, locked}, imager.Request{})

@@ -22,9 +22,9 @@ const (
 	installerPath = "usr/bin/installer" // the program that embeds the splash
 )
 
-// assetsStep takes the boot assets of an architecture out of the imager image, as a tree pack.
-func assetsStep(src *source.Sources, imager *source.Artifact, f talos.Facts) *store.Step {
-	needed := []string{f.Kernel, f.Initramfs, f.SDStub, f.SDBoot}
+// assetsStep takes the boot assets of an architecture out of the base, as a tree pack.
+func assetsStep(src *source.Sources, b base, f talos.Facts) *store.Step {
+	needed := bootAssets(f)
 	grub := ""
 	if f.GRUBBIOS != "" {
 		grub = path.Join(f.GRUBDir, f.GRUBBIOS)
@@ -38,11 +38,11 @@ func assetsStep(src *source.Sources, imager *source.Artifact, f talos.Facts) *st
 		return p == installerPath || grub != "" && strings.HasPrefix(p, grub+"/")
 	}
 	return &store.Step{
-		Name: "assets", Label: fmt.Sprintf("%s %s", imager.Ref, f.Arch),
-		Params: []any{source.Version, uki.Version, digests(imager), needed, grub},
+		Name: "assets", Label: fmt.Sprintf("%s %s", b, f.Arch),
+		Params: []any{source.Version, uki.Version, b.digests(), needed, grub},
 		Run: func(ctx context.Context, out store.Output, _ []tree.Blob) error {
 			return withSpool(func(spool source.Spool) error {
-				t, err := src.Tree(ctx, imager, keep, spool)
+				t, err := b.tree(ctx, src, keep, spool)
 				if err != nil {
 					return err
 				}
@@ -53,7 +53,7 @@ func assetsStep(src *source.Sources, imager *source.Artifact, f talos.Facts) *st
 					}
 				}
 				if len(missing) > 0 {
-					return fmt.Errorf("%s has no %s: it is no imager image for %s", imager.Ref, strings.Join(missing, ", "), f.Arch)
+					return fmt.Errorf("%s has no %s: it is no imager image for %s", b, strings.Join(missing, ", "), f.Arch)
 				}
 				if t, err = takeSplash(t); err != nil {
 					return err

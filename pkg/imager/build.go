@@ -68,6 +68,7 @@ var makers = map[talos.Kind]maker{
 			return t.asset(ctx, t.Facts.Kernel)
 		}),
 	},
+	talos.KindPXE: {(*target).pxeRecipe, whole((*target).pxe)},
 	talos.KindCmdline: {
 		func(t *target, _ context.Context, out profile.Output) (recipe, error) {
 			c, err := t.cmdline(out)
@@ -248,7 +249,7 @@ func (t *target) describe(out profile.Output) (Artefact, error) {
 	if out.Kind == talos.KindInstaller {
 		a.Tag = out.Tag
 	}
-	if out.Kind == talos.KindKernel || out.Kind == talos.KindCmdline {
+	if out.Kind == talos.KindKernel || out.Kind == talos.KindCmdline || out.Kind == talos.KindPXE {
 		return a, nil
 	}
 	for i, l := range t.layers {

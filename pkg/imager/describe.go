@@ -113,6 +113,9 @@ func (t *target) describeImage(lock *profile.Lock) (ImageDescription, error) {
 		}
 		d.Extensions = append(d.Extensions, x)
 	}
+	for i, v := range virtuals(t.Image) {
+		d.Extensions = append(d.Extensions, ExtensionDescription{ID: layerID(len(t.Target.Extensions) + i), Name: v.Name, Version: &v.Version, From: "profile"})
+	}
 	return d, err
 }
 

@@ -158,7 +158,7 @@ func (t *target) biosPartition(ctx context.Context, table *gpt.Table, at int64) 
 		table.BootCode, err = grub.BootCode(files, sector)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("GRUB of %s: %w", t.Imager.Ref, err)
+		return nil, fmt.Errorf("GRUB of %s: %w", t.Boot, err)
 	}
 	return func(w io.WriterAt) error {
 		_, err := w.WriteAt(core, 0)

@@ -48,7 +48,7 @@ func (t *target) grubFiles(ctx context.Context) (*tree.Tree, error) {
 	files, err := t.assets.Sub(dir)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: the imager image %s has no GRUB for BIOS in /%s: %w: write bootloader = %q, or take another registry's imager",
-			t.Name(), t.Imager.Ref, dir, err, talos.SDBoot)
+			t.Name(), t.Boot, dir, err, talos.SDBoot)
 	}
 	return files, nil
 }

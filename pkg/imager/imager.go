@@ -29,7 +29,7 @@ import (
 // Resolution is a profile with everything that it names found: digests, no contents.
 type Resolution struct {
 	Profile *profile.Profile
-	// Imager is the image that the boot assets of every architecture come from.
+	// Imager is the image that the boot assets of every architecture come from; nil where the profile gives files instead.
 	Imager *source.Artifact
 	// Targets are the profile's images, once for each architecture.
 	Targets []Target
@@ -44,6 +44,8 @@ type Target struct {
 	Facts talos.Facts
 	// Extensions in the profile's order.
 	Extensions []Extension
+	// BaseFiles are the profile's in place of the imager image's; nil for none.
+	BaseFiles *source.Artifact
 	// Installer is the image that installers are built upon; nil where the image has no such output.
 	Installer *source.Artifact
 }

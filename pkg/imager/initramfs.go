@@ -37,7 +37,9 @@ func (t *target) initramfsSteps() (s initramfsSteps) {
 		}
 	}
 	for _, l := range t.layers {
-		s.layers = append(s.layers, l.step)
+		if l.step != nil {
+			s.layers = append(s.layers, l.step)
+		}
 	}
 	return s
 }
@@ -76,6 +78,15 @@ func (t *target) initramfsRecipe(ctx context.Context) (recipe, error) {
 		group, digests = cut(digests, len(steps))
 		r = append(r, group)
 	}
+	for _, l := range t.layers {
+		if l.content != nil {
+			sum, err := hashOf(l.content)
+			if err != nil {
+				return nil, err
+			}
+			r = append(r, sum)
+		}
+	}
 	return r, nil
 }
 
@@ -99,8 +110,12 @@ func (t *target) initramfs(ctx context.Context) (tree.Blob, error) {
 		return nil, err
 	}
 	segments := []tree.Blob{early, base}
-	for i, l := range t.layers {
-		segment, err := t.archive(tree.Node{Path: l.Image, Content: layers[i]})
+	for _, l := range t.layers {
+		content := l.content
+		if content == nil {
+			content, layers = layers[0], layers[1:]
+		}
+		segment, err := t.archive(tree.Node{Path: l.Image, Content: content})
 		if err != nil {
 			return nil, err
 		}

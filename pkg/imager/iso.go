@@ -144,7 +144,7 @@ func (t *target) planHybrid(ctx context.Context, out profile.Output, e *esp) (*i
 	}
 	core, err := grub.Core(modules, grub.Options{Format: grub.ElTorito, Prefix: "/boot/grub", Modules: grubModules})
 	if err != nil {
-		return nil, fmt.Errorf("GRUB of %s: %w", t.Imager.Ref, err)
+		return nil, fmt.Errorf("GRUB of %s: %w", t.Boot, err)
 	}
 	entries, err := t.grubEntries(out, talos.Name+" ISO", "/"+isoKernel, "/"+isoInitrd)
 	if err != nil {
@@ -188,7 +188,7 @@ func (t *target) planHybrid(ctx context.Context, out profile.Output, e *esp) (*i
 	}
 	code, err := grub.BootHybrid(modules)
 	if err != nil {
-		return nil, fmt.Errorf("GRUB of %s: %w", t.Imager.Ref, err)
+		return nil, fmt.Errorf("GRUB of %s: %w", t.Boot, err)
 	}
 	if code, err = img.HybridBootCode(code); err != nil {
 		return nil, err

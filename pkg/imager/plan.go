@@ -16,7 +16,7 @@ type Graph struct {
 // targetSteps are what the artefacts of a target are composed of.
 type targetSteps struct {
 	Target
-	Imager *source.Artifact
+	Boot base
 	// What the base says; see assets.go, modules.go and contents.go.
 	Assets, Base, Rootfs, BaseModules, BaseContents, KernelExports *store.Step
 	Extensions                                                     []extensionSteps
@@ -26,7 +26,8 @@ type targetSteps struct {
 func Plan(r *Resolution, src *source.Sources, epoch *time.Time) *Graph {
 	g := &Graph{Resolution: r}
 	for _, t := range r.Targets {
-		s := targetSteps{Target: t, Imager: r.Imager, Assets: assetsStep(src, r.Imager, t.Facts)}
+		b := base{r.Imager, t.BaseFiles}
+		s := targetSteps{Target: t, Boot: b, Assets: assetsStep(src, b, t.Facts)}
 		s.Base = baseStep(s.Assets, t.Facts)
 		s.Rootfs = rootfsStep(s.Assets, t.Facts)
 		s.BaseModules = baseModulesStep(s.Rootfs, t.Facts)

@@ -37,7 +37,7 @@ type Request struct {
 // outputs are those of an image that a request is about.
 func (r Request) outputs(img *profile.Image) []profile.Output {
 	if r.Kinds == nil {
-		return img.Outputs
+		return withParts(img.Outputs)
 	}
 	var all []profile.Output
 	for _, kind := range r.Kinds {
@@ -51,7 +51,7 @@ func (r Request) outputs(img *profile.Image) []profile.Output {
 			all = append(all, profile.Output{Kind: kind, Place: img.Place})
 		}
 	}
-	return all
+	return withParts(all)
 }
 
 // lookups is how many look-ups run at once.
@@ -67,7 +67,7 @@ func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.S
 	}
 	r.work.SetLimit(lookups)
 	if !req.ExtensionsOnly {
-		r.imager()
+		r.bases(jobs)
 	}
 	catalogue := r.catalogue()
 	for i := range r.res.Targets {
@@ -203,22 +203,16 @@ func portable(ref source.Ref, dir string) string {
 	return ref.String()
 }
 
-// talosImage looks up an image of the Talos release.
+// talosImage looks up an image that Talos consists of: the release's, or the base's.
 func (r *resolver) talosImage(name, arch string) (*source.Artifact, error) {
-	version := r.p.Talos.Version.String()
-	return r.resolve("talos/"+name, source.Ref{Image: r.p.Talos.Registry + "/" + name + ":" + version}, arch, "talos "+version)
+	ref := r.p.BaseImage(name)
+	return r.resolve("talos/"+name, source.Ref{Image: ref}, arch, "talos "+ref[strings.LastIndex(ref, ":")+1:])
 }
 
-// imager finds the imager image. That of amd64 holds the boot assets of every architecture.
-func (r *resolver) imager() {
-	r.work.Go(func() error {
-		a, err := r.talosImage(talos.ImagerImage, talos.AMD64)
-		if err != nil {
-			r.report(hcl.DiagError, r.p.Talos.At("version"), "Talos release not found", "%v.", err)
-		}
-		r.res.Imager = a
-		return nil
-	})
+// releaseImage looks up an image that only a release has.
+func (r *resolver) releaseImage(name string) (*source.Artifact, error) {
+	version := r.p.Talos.Version.String()
+	return r.resolve("talos/"+name, source.Ref{Image: r.p.Talos.Registry + "/" + name + ":" + version}, talos.AMD64, "talos "+version)
 }
 
 // catalogue finds the catalogue of official extensions, if any image has some, and reads it, if the lock does not pin them all.
@@ -239,7 +233,7 @@ func (r *resolver) catalogue() *talos.Catalogue {
 	if official == nil {
 		return nil
 	}
-	a, err := r.talosImage(talos.ExtensionsImage, talos.AMD64)
+	a, err := r.releaseImage(talos.ExtensionsImage)
 	var c *talos.Catalogue
 	if err == nil && unpinned != nil {
 		c, err = readCatalogue(r.ctx, r.src, a)

@@ -38,7 +38,8 @@ type target struct {
 // layer is a squashfs image in the initramfs.
 type layer struct {
 	extension.Layer
-	step *store.Step
+	step    *store.Step
+	content tree.Blob // in place of a step
 }
 
 // layerSuffix follows a layer's ID in its file name.
@@ -72,7 +73,14 @@ func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
 		t.epoch = *o.Epoch
 	}
 	for i, e := range s.Extensions {
-		t.layers = append(t.layers, layer{extension.Layer{Image: layerID(i) + layerSuffix, Metadata: t.infos[i].Manifest.Metadata}, e.Squashfs})
+		t.layers = append(t.layers, layer{Layer: extension.Layer{Image: layerID(i) + layerSuffix, Metadata: t.infos[i].Manifest.Metadata}, step: e.Squashfs})
+	}
+	for i, v := range virtuals(s.Image) {
+		content, err := v.squashfs(squashfsOptions(s.Facts), t.epoch)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: extension %s: %w", s.Name(), v.Name, err)
+		}
+		t.layers = append(t.layers, layer{Layer: extension.Layer{Image: layerID(len(s.Extensions)+i) + layerSuffix, Metadata: v.Metadata}, content: content})
 	}
 	if dep := s.modulesDep(t.infos); dep != nil {
 		scan, err := t.readScan(ctx, s.BaseModules)
@@ -82,7 +90,7 @@ func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", s.Name(), err)
 		}
-		t.layers = append(t.layers, layer{extension.Layer{Image: "modules.dep" + layerSuffix, Metadata: extension.ModulesDepManifest(scan.Release).Metadata}, dep})
+		t.layers = append(t.layers, layer{Layer: extension.Layer{Image: "modules.dep" + layerSuffix, Metadata: extension.ModulesDepManifest(scan.Release).Metadata}, step: dep})
 	}
 	return t, nil
 }
@@ -113,7 +121,7 @@ func (t *target) asset(ctx context.Context, path string) (tree.Blob, error) {
 	}
 	n, ok := t.assets.Lookup(path)
 	if !ok || n.Content == nil {
-		return nil, fmt.Errorf("the imager image %s has no %s", t.Imager.Ref, path)
+		return nil, fmt.Errorf("the imager image %s has no %s", t.Boot, path)
 	}
 	return n.Content, nil
 }
