@@ -29,6 +29,7 @@ var summaries = map[string]string{
 	"Catalogue of extensions not found": "talos-release-not-found",
 	"Circular reference":                "circle",
 	"Extension not found":               "extension-not-found",
+	"Image cache not found":             "unreadable-file",
 	"Image without outputs":             "missing",
 	"Incomplete reference":              "unknown-name",
 	"Inheritance cycle":                 "circle",

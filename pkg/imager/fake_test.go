@@ -141,7 +141,7 @@ func (w *world) release(version string) {
 			files[dir+"vmlinuz"] = fakeKernel("6.18.0-talos")
 			files[dir+"initramfs.xz"] = initrd
 			files[dir+"systemd-stub.efi"] = fakeStub(machine)
-			files[dir+"systemd-boot.efi"] = "sd-boot " + arch
+			files[dir+"systemd-boot.efi"] = fakeStub(machine) + "sd-boot " + arch
 		}
 		return files
 	})

@@ -41,11 +41,12 @@ var grubModules = []string{
 
 // grubFiles is the directory with GRUB's images and modules for BIOS.
 func (t *target) grubFiles(ctx context.Context) (*tree.Tree, error) {
-	if err := t.openAssets(ctx); err != nil {
+	assets, err := t.assets(ctx)
+	if err != nil {
 		return nil, err
 	}
 	dir := path.Join(t.Facts.GRUBDir, t.Facts.GRUBBIOS)
-	files, err := t.assets.Sub(dir)
+	files, err := assets.Sub(dir)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: the imager image %s has no GRUB for BIOS in /%s: %w: write bootloader = %q, or take another registry's imager",
 			t.Name(), t.Boot, dir, err, talos.SDBoot)

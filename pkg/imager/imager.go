@@ -46,6 +46,8 @@ type Target struct {
 	Extensions []Extension
 	// BaseFiles are the profile's in place of the imager image's; nil for none.
 	BaseFiles *source.Artifact
+	// ImageCache is what an ISO or a disk has of container images; nil for none.
+	ImageCache *source.Artifact
 	// Installer is the image that installers are built upon; nil where the image has no such output.
 	Installer *source.Artifact
 }

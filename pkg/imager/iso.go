@@ -43,7 +43,11 @@ func (t *target) isoRecipe(ctx context.Context, out profile.Output) (recipe, err
 		return nil, err
 	}
 	volume, set := t.Facts.ISOVolume()
-	r := recipe{"iso", iso9660.Version, fat.Version, u, t.epoch.Unix(), volume, set, t.bootloader(out)}
+	cache, err := t.imageCacheRecipe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := recipe{"iso", iso9660.Version, fat.Version, u, t.epoch.Unix(), volume, set, t.bootloader(out), cache}
 	if t.bootloader(out) == talos.DualBoot {
 		r = append(r, grub.Version, gpt.Version, grubModules)
 	}
@@ -72,7 +76,7 @@ func (t *target) writeISO(ctx context.Context, w io.WriterAt, out profile.Output
 	if t.bootloader(out) == talos.DualBoot {
 		p, err = t.planHybrid(ctx, out, e)
 	} else {
-		p, err = t.planUEFI(e)
+		p, err = t.planUEFI(ctx, e)
 	}
 	if err != nil {
 		return written{}, fmt.Errorf("image %s: iso: %w", t.Name(), err)
@@ -124,12 +128,28 @@ func clusterFor(size int64) int {
 	return 1
 }
 
-func (t *target) planUEFI(e *esp) (*isoPlan, error) {
+// isoTree is the tree of an ISO: what the ESP has, an image cache, and what GRUB reads.
+func (t *target) isoTree(ctx context.Context, e *esp, more ...tree.Node) (*tree.Tree, error) {
+	nodes, err := t.imageCacheNodes(ctx, isoImageCache)
+	if err != nil {
+		return nil, err
+	}
+	for n := range e.All() {
+		nodes = append(nodes, n)
+	}
+	return tree.New(append(nodes, more...))
+}
+
+func (t *target) planUEFI(ctx context.Context, e *esp) (*isoPlan, error) {
 	o, _, err := t.isoOptions(e)
 	if err != nil {
 		return nil, err
 	}
-	img, err := iso9660.Plan(e.Tree, o)
+	files, err := t.isoTree(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	img, err := iso9660.Plan(files, o)
 	if err != nil {
 		return nil, err
 	}
@@ -167,9 +187,6 @@ func (t *target) planHybrid(ctx context.Context, out profile.Output, e *esp) (*i
 	o.Tail += isoGPTBackup
 
 	var nodes []tree.Node
-	for n := range e.All() {
-		nodes = append(nodes, n)
-	}
 	for path, content := range map[string]tree.Blob{
 		isoKernel: e.places.kernel, isoInitrd: e.places.initramfs, isoGRUBConf: tree.Bytes(config), isoElTorito: tree.Bytes(core),
 	} {
@@ -178,7 +195,7 @@ func (t *target) planHybrid(ctx context.Context, out profile.Output, e *esp) (*i
 	for _, dir := range []string{"boot", "boot/grub", "boot/grub/i386-pc"} {
 		nodes = append(nodes, tree.Node{Path: dir, Mode: fs.ModeDir | 0o755, ModTime: t.epoch})
 	}
-	files, err := tree.New(nodes)
+	files, err := t.isoTree(ctx, e, nodes...)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ type targetSteps struct {
 	// What the base says; see assets.go, modules.go and contents.go.
 	Assets, Base, Rootfs, BaseModules, BaseContents, KernelExports *store.Step
 	Extensions                                                     []extensionSteps
+	ImageCache                                                     *store.Step // nil for none
 }
 
 // Plan says which steps a build has. It does no I/O.
@@ -33,6 +34,7 @@ func Plan(r *Resolution, src *source.Sources, epoch *time.Time) *Graph {
 		s.BaseModules = baseModulesStep(s.Rootfs, t.Facts)
 		s.BaseContents = baseContentsStep(s.Assets, s.Rootfs, t.Facts)
 		s.KernelExports = kernelExportsStep(s.Assets, t.Facts)
+		s.ImageCache = imageCacheStep(src, t.ImageCache)
 		for _, e := range t.Extensions {
 			s.Extensions = append(s.Extensions, planExtension(src, e, t.Facts, s.Base, epoch))
 		}

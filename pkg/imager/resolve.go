@@ -73,6 +73,11 @@ func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.S
 	for i := range r.res.Targets {
 		r.target(&r.res.Targets[i], catalogue, !req.ExtensionsOnly && slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && j.Output.Kind == talos.KindInstaller }))
 	}
+	for i := range r.res.Targets {
+		if !req.ExtensionsOnly && slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && hasImageCache(j.Output) }) {
+			r.imageCache(&r.res.Targets[i])
+		}
+	}
 	_ = r.work.Wait() // what went wrong is in diags
 	r.res.sortFound()
 	return r.res, jobs, r.diags

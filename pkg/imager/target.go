@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -19,7 +20,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// target is a target at work: what its steps have said, and the boot assets, opened when something is composed of them.
+// target is a target at work: what its steps have said, and what artefacts are composed of.
 type target struct {
 	targetSteps
 	o      Options
@@ -28,9 +29,7 @@ type target struct {
 	layers []layer // of the initramfs, the lowest first
 	epoch  time.Time
 
-	mu     sync.Mutex
-	assets *tree.Tree
-	file   *os.File
+	boot, cache openPack // boot assets, image cache
 
 	noSplash sync.Once
 }
@@ -95,43 +94,57 @@ func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
 	return t, nil
 }
 
-// openAssets opens the boot assets, which can be read until close.
-func (t *target) openAssets(ctx context.Context) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.assets != nil {
-		return nil
+// openPack is a step's tree, which is opened when something is composed of it, and can be read until close.
+type openPack struct {
+	mu   sync.Mutex
+	tree *tree.Tree
+	file *os.File
+}
+
+func (p *openPack) open(ctx context.Context, s *store.Store, step *store.Step) (*tree.Tree, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tree != nil {
+		return p.tree, nil
 	}
-	b, err := t.o.Store.Build(ctx, t.Assets)
+	b, err := s.Build(ctx, step)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	name, _ := tree.HostPath(b)
-	if t.file, err = os.Open(name); err != nil {
-		return err
+	if p.file, err = os.Open(name); err != nil {
+		return nil, err
 	}
-	t.assets, err = source.OpenPack(t.file, b.Size())
-	return err
+	p.tree, err = source.OpenPack(p.file, b.Size())
+	return p.tree, err
+}
+
+func (p *openPack) close() error {
+	if p.file == nil {
+		return nil
+	}
+	return p.file.Close()
+}
+
+// assets are the boot assets.
+func (t *target) assets(ctx context.Context) (*tree.Tree, error) {
+	return t.boot.open(ctx, t.o.Store, t.Assets)
 }
 
 // asset returns one of the boot assets.
 func (t *target) asset(ctx context.Context, path string) (tree.Blob, error) {
-	if err := t.openAssets(ctx); err != nil {
+	assets, err := t.assets(ctx)
+	if err != nil {
 		return nil, err
 	}
-	n, ok := t.assets.Lookup(path)
+	n, ok := assets.Lookup(path)
 	if !ok || n.Content == nil {
 		return nil, fmt.Errorf("the imager image %s has no %s", t.Boot, path)
 	}
 	return n.Content, nil
 }
 
-func (t *target) close() error {
-	if t.file == nil {
-		return nil
-	}
-	return t.file.Close()
-}
+func (t *target) close() error { return errors.Join(t.boot.close(), t.cache.close()) }
 
 // recipe says what something composed depends on: anything that its bytes could change with.
 type recipe []any
