@@ -67,7 +67,9 @@ image "metal" {
   extensions = ["siderolabs/gvisor", "siderolabs/tailscale"]
 
   output "iso" {}
-  output "disk" {}
+  output "disk" {
+    compression = "none"
+  }
   output "installer" {
     tag = "registry.example.com/talos/installer:v1.13.9-metal"
   }

@@ -47,7 +47,7 @@ var (
 	noImage     = "no image that could be built"
 	noExtension = regexp.MustCompile(`declares no (?:extension "|extension\.)([A-Za-z0-9_-]+)`)
 	noVariable  = regexp.MustCompile(`There is no variable "([a-z_]+)"`)
-	noPath      = regexp.MustCompile(`There is no (\S+)\. Paths are`)
+	noPath      = regexp.MustCompile(`(?:There is no |can't read )(\S+?)(?:\. Paths are|: no such file)`)
 )
 
 // loadPart loads a part of a profile, adding what it lacks, and returns what is wrong with it.
@@ -95,7 +95,7 @@ func completed(t *testing.T, name, text string, d *hcl.Diagnostic) string {
 		if !filepath.IsAbs(file) {
 			file = filepath.Join(filepath.Dir(name), file)
 		}
-		makePath(t, file, regexp.MustCompile(`path\s*=\s*"`+regexp.QuoteMeta(strings.TrimPrefix(m[1], filepath.Dir(name)+"/"))+`"`).MatchString(text))
+		makePath(t, file, regexp.MustCompile(`(?:path|image_cache|oci_layout)\s*=\s*"`+regexp.QuoteMeta(strings.TrimPrefix(m[1], filepath.Dir(name)+"/"))+`"`).MatchString(text))
 		return text
 	}
 	switch {
@@ -114,7 +114,7 @@ func makePath(t *testing.T, name string, isDir bool) {
 	if err == nil && isDir {
 		err = os.MkdirAll(name, 0o755)
 	} else if err == nil {
-		err = os.WriteFile(name, nil, 0o644)
+		err = os.WriteFile(name, []byte("version: v1alpha1\n"), 0o644) // a machine configuration, for those who look
 	}
 	if err != nil {
 		t.Fatal(err)
