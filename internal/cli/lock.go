@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/talosmith/talosmith/pkg/imager"
@@ -104,9 +103,10 @@ func (s *Session) reportMoved(ctx context.Context, lock *profile.Lock) error {
 	}
 	reported := map[string]bool{}
 	for _, f := range g.Found {
-		if p, ok := lock.Find(f.Name); ok && p.Digest != f.Artifact.Index && !reported[f.Name] {
+		p, ok := lock.Find(f.Name)
+		if reference, digest, _ := p.For(f.Arch); ok && digest != f.Artifact.Index && !reported[f.Name] {
 			reported[f.Name] = true
-			s.print.note(fmt.Sprintf("%s: %s is %s now, %s stays locked; `mage lock -update=%s` follows", f.Name, p.Reference, f.Artifact.Index, p.Digest, f.Name))
+			s.print.note(fmt.Sprintf("%s: %s is %s now, %s stays locked; `mage lock -update=%s` follows", f.Name, reference, f.Artifact.Index, digest, f.Name))
 		}
 	}
 	return nil
@@ -164,7 +164,7 @@ func lockChanges(old, lock *profile.Lock) (lines []string) {
 			lines = append(lines, fmt.Sprintf("added    %s %s %s", p.Name, p.Version, p.Digest))
 		case before.Digest != p.Digest || before.Version != p.Version || before.Reference != p.Reference:
 			lines = append(lines, fmt.Sprintf("moved    %s %s %s -> %s %s", p.Name, before.Version, before.Digest, p.Version, p.Digest))
-		case !slices.Equal(slices.Sorted(maps.Keys(before.Architectures)), slices.Sorted(maps.Keys(p.Architectures))) || before.From != p.From:
+		case !maps.Equal(before.Architectures, p.Architectures) || before.From != p.From:
 			lines = append(lines, fmt.Sprintf("changed  %s", p.Name))
 		}
 	}

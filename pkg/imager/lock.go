@@ -32,14 +32,14 @@ func lockName(e profile.ExtensionRef) string {
 
 // stale says why a pin does not stand for what the profile names; empty where it does.
 func stale(pin profile.Pin, f Found) string {
-	if pin.Reference != f.Reference {
-		return fmt.Sprintf("the profile names %s, the lock has %s", f.Reference, pin.Reference)
-	}
-	if pin.From != f.From {
-		return fmt.Sprintf("it comes from %s, the lock has it from %s", f.From, pin.From)
-	}
-	if _, ok := pin.Architectures[f.Arch]; !ok {
+	reference, _, ok := pin.For(f.Arch)
+	switch {
+	case !ok:
 		return "the lock does not have it for " + f.Arch
+	case reference != f.Reference:
+		return fmt.Sprintf("the profile names %s, the lock has %s", f.Reference, reference)
+	case pin.From != f.From:
+		return fmt.Sprintf("it comes from %s, the lock has it from %s", f.From, pin.From)
 	}
 	return ""
 }
@@ -103,7 +103,14 @@ func MakeLock(ctx context.Context, g *Graph, s *store.Store) (*profile.Lock, err
 		for _, l := range f.Artifact.Layers {
 			size += l.Size
 		}
-		p.Architectures[f.Arch] = profile.PinnedArchitecture{Digest: f.Artifact.Manifest, Size: size}
+		a := profile.PinnedArchitecture{Digest: f.Artifact.Manifest, Size: size}
+		if f.Reference != p.Reference {
+			a.Reference = f.Reference
+		}
+		if f.Artifact.Index != p.Digest {
+			a.Index = f.Artifact.Index
+		}
+		p.Architectures[f.Arch] = a
 	}
 	var all []profile.Pin
 	for _, p := range pins {

@@ -115,6 +115,38 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestLockOfArchitectures: an extension that is something else on each architecture is pinned for each.
+func TestLockOfArchitectures(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "v1.13.9")
+	for _, arch := range []string{"amd64", "arm64"} {
+		w.publish("agent-"+arch+":1", func(string) map[string]string {
+			return map[string]string{"manifest.yaml": manifest("image", "1"), "rootfs/usr/local/image": arch}
+		})
+	}
+	r := w.run()
+	r.agents("amd64")
+	text := strings.Replace(authored, "extension.agent]", "extension.agent, extension.image]", 1) +
+		"extension \"image\" {\n  image = \"ghcr.io/siderolabs/agent-${arch}:1\"\n}\n"
+	lock, err := r.lock(text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, _ := lock.Find("extension.image")
+	if reference, digest, ok := pin.For("arm64"); !ok || reference != "ghcr.io/siderolabs/agent-arm64:1" || digest == pin.Digest {
+		t.Errorf("pin %+v", pin)
+	}
+	res, _, diags := imager.Resolve(t.Context(), r.profile(text), imager.Request{Lock: lock}, w.run().src)
+	if diags.HasErrors() || len(res.Stale()) > 0 {
+		t.Errorf("stale %q, %v", res.Stale(), diags)
+	}
+	r.check(os.WriteFile(filepath.Join(r.dir, "bin", "agent-arm64"), []byte("changed"), 0o755))
+	res, _, _ = imager.Resolve(t.Context(), r.profile(text), imager.Request{Lock: lock}, w.run().src)
+	if s := res.Stale(); len(s) != 1 || !strings.Contains(s[0], "extension.agent (arm64): its content has changed") {
+		t.Errorf("stale %q", s)
+	}
+}
+
 func (r *run) tryLocked(text string, lock *profile.Lock) (*imager.Manifest, error) {
 	r.t.Helper()
 	res, jobs, diags := imager.Resolve(r.t.Context(), r.profile(text), imager.Request{Lock: lock}, r.src)

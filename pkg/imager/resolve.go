@@ -172,10 +172,11 @@ func didYouMean(names []string) string {
 func (r *resolver) resolve(name string, ref source.Ref, arch, from string) (*source.Artifact, error) {
 	f := Found{Name: name, Arch: arch, Reference: portable(ref, r.p.Dir), From: from}
 	pin, pinned := r.lock.Find(name)
+	reference, digest, _ := pin.For(arch)
 	if pinned {
 		f.Stale = stale(pin, f)
 		if f.Stale == "" && ref.Image != "" {
-			ref.Image = pin.Reference + "@" + pin.Digest
+			ref.Image = reference + "@" + digest
 		}
 	} else if r.lock != nil {
 		f.Stale = "it is not in the lock"
@@ -185,8 +186,8 @@ func (r *resolver) resolve(name string, ref source.Ref, arch, from string) (*sou
 		return nil, err
 	}
 	f.Artifact = a
-	if pinned && f.Stale == "" && pin.Digest != a.Index { // a file or directory: there is nothing else to take
-		f.Stale = fmt.Sprintf("its content has changed: %s is locked, %s is there", pin.Digest, a.Index)
+	if pinned && f.Stale == "" && digest != a.Index { // a file or directory: there is nothing else to take
+		f.Stale = fmt.Sprintf("its content has changed: %s is locked, %s is there", digest, a.Index)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,15 @@ type Pin struct {
 type PinnedArchitecture struct {
 	Digest string `json:"digest"` // of the manifest
 	Size   int64  `json:"size"`   // of the compressed layers, in bytes
+	// Reference and Index are the pin's reference and digest where the profile has another source for this architecture.
+	Reference string `json:"reference,omitempty"`
+	Index     string `json:"index,omitempty"`
+}
+
+// For is where a pin comes from on an architecture, and its digest; false where it is not pinned for that.
+func (p Pin) For(arch string) (reference, digest string, ok bool) {
+	a, ok := p.Architectures[arch]
+	return cmp.Or(a.Reference, p.Reference), cmp.Or(a.Index, p.Digest), ok
 }
 
 // LockPath is where a profile's lock lies.
