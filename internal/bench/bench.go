@@ -9,6 +9,7 @@
 //	unchanged  the same again
 //	changed    a small extension changed; another Talos patch release; twenty images of five extensions
 //	shared     on a second machine with the store of the first in a registry
+//	formats    disks as qcow2, VMDK, OVA and in zstd; qemu-img and zstd
 //	memory     with an extension of 2 GiB
 //
 // The programs get what we do unasked for nothing: pulling and unpacking images, extracting the base's modules, modules.dep,
@@ -59,6 +60,7 @@ var sections = []section{
 	{"unchanged", nil, (*bench).unchanged},
 	{"changed", nil, (*bench).changed},
 	{"shared", nil, (*bench).shared},
+	{"formats", []string{"qemu-img", "zstd", "tar"}, (*bench).formats},
 	{"memory", nil, (*bench).memory},
 }
 
