@@ -531,6 +531,38 @@ func TestCache(t *testing.T) {
 }
 
 // Trouble with our own disk is told as such, and no other registry is asked.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	_, ref, _ := published(t)
+	s, _, _ := sources(t, Options{})
+	a, err := s.Resolve(t.Context(), Ref{Image: ref}, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Layers = append(a.Layers, a.Layers[0]) // the same again
+	if m := s.Missing(a); len(m) != 1 || m[0] != a.Layers[0] {
+		t.Errorf("before the download %v are missing", m)
+	}
+	b, err := s.Layer(t.Context(), a, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := s.Missing(a); len(m) > 0 {
+		t.Errorf("after the download %v are missing", m)
+	}
+	file, _ := tree.HostPath(b)
+	if err := os.Truncate(file, 5); err != nil {
+		t.Fatal(err)
+	}
+	if m := s.Missing(a); len(m) != 1 {
+		t.Errorf("of a damaged layer %v are missing", m)
+	}
+	a.Ref = Ref{Tarball: "x.tar"}
+	if m := s.Missing(a); len(m) > 0 {
+		t.Errorf("a file of this machine is downloaded: %v", m)
+	}
+}
+
 func TestCacheBroken(t *testing.T) {
 	t.Parallel()
 	f, ref, _ := published(t)

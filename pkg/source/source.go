@@ -27,6 +27,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -219,6 +221,21 @@ func (s *Sources) Layer(ctx context.Context, a *Artifact, i int) (tree.Blob, err
 		return nil, fmt.Errorf("get layer %d of %s: %w", i+1, a.Ref, err)
 	}
 	return b, nil
+}
+
+// Missing are the layers that are not in the cache and would be downloaded, each once; none of what lies on this machine.
+func (s *Sources) Missing(a *Artifact) (missing []Layer) {
+	if a.Ref.Image == "" {
+		return nil
+	}
+	for i, l := range a.Layers {
+		st, err := os.Stat(s.blobFile(l.Digest))
+		twice := slices.ContainsFunc(a.Layers[:i], func(o Layer) bool { return o.Digest == l.Digest })
+		if !twice && (err != nil || st.Size() != l.Size) {
+			missing = append(missing, l)
+		}
+	}
+	return missing
 }
 
 func (s *Sources) layer(ctx context.Context, a *Artifact, l Layer) (tree.Blob, error) {
