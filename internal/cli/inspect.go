@@ -25,9 +25,14 @@ type InspectOptions struct {
 }
 
 func (o InspectOptions) withDefaults() InspectOptions {
-	d := Options{Env: o.Env, Stdout: o.Stdout, Stderr: o.Stderr}.withDefaults()
+	d := o.options()
 	o.Env, o.Stdout, o.Stderr = d.Env, d.Stdout, d.Stderr
 	return o
+}
+
+// options are those of a run with a profile.
+func (o InspectOptions) options() Options {
+	return Options{Env: o.Env, Stdout: o.Stdout, Stderr: o.Stderr}.withDefaults()
 }
 
 // open is what [inspect.Open] needs of this machine: no profile, so registries are those of the environment.
@@ -100,34 +105,3 @@ type ExitError struct {
 func (e ExitError) ExitStatus() int { return e.Code }
 
 func (e ExitError) Unwrap() error { return e.error }
-
-// Diff tells how two artefacts differ. The exit code is 0 if they don't, 1 if they do, 2 if that is not known.
-func Diff(ctx context.Context, from, to string, o InspectOptions) error {
-	o = o.withDefaults()
-	d, err := o.diff(ctx, from, to)
-	if err == nil && o.JSON {
-		err = writeJSON(o.Stdout, d)
-	} else if err == nil {
-		err = d.WriteText(o.Stdout)
-	}
-	switch {
-	case err != nil:
-		return ExitError{err, 2}
-	case !d.Same:
-		return ExitError{fmt.Errorf("%s and %s differ", from, to), 1}
-	}
-	return nil
-}
-
-func (o InspectOptions) diff(ctx context.Context, from, to string) (*inspect.Differences, error) {
-	a, err := o.open(ctx, from)
-	if err != nil {
-		return nil, err
-	}
-	b, err := o.open(ctx, to)
-	if err != nil {
-		return nil, errors.Join(err, a.Close())
-	}
-	d, err := inspect.Diff(ctx, a, b)
-	return d, errors.Join(err, a.Close(), b.Close())
-}

@@ -2,107 +2,84 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
+	"errors"
+	"time"
 
 	"github.com/talosmith/talosmith/pkg/imager"
 	"github.com/talosmith/talosmith/pkg/profile"
 )
 
-// Plan shows what a build would make, as text or as JSON alone. An image without extensions needs no network.
-func (s *Session) Plan(ctx context.Context, asJSON bool) error {
+// PlanOptions say what is told of a plan, and how.
+type PlanOptions struct {
+	JSON     bool
+	Markdown bool   // as a comment on a pull request
+	Diff     string // a git revision that is compared with; empty: the whole plan
+}
+
+// patience is how long a plan looks for what it is of use without.
+const patience = 10 * time.Second
+
+// Plan shows what a build would make and what that takes, or what has changed since a git revision. An image without extensions needs no
+// network.
+func (s *Session) Plan(ctx context.Context, o PlanOptions) error {
+	if o.JSON && o.Markdown {
+		return errors.New("plan: -json or -markdown, not both")
+	}
+	if o.Diff != "" {
+		return s.planDiff(ctx, o)
+	}
+	d, err := s.describe(ctx, true)
+	switch {
+	case err != nil:
+		return err
+	case o.JSON:
+		return writeJSON(s.o.Stdout, d)
+	case o.Markdown:
+		return writeMarkdown(s.o.Stdout, planMarkdown(d))
+	}
+	return planText(d, s.o.colors(s.o.Stdout)).writeTo(s.o.Stdout)
+}
+
+func (s *Session) planDiff(ctx context.Context, o PlanOptions) error {
+	to, err := s.describe(ctx, false)
+	if err != nil {
+		return err
+	}
+	from, commit, err := s.describeRevision(ctx, o.Diff)
+	if err != nil {
+		return err
+	}
+	d := imager.DiffPlans(from, to)
+	switch {
+	case o.JSON:
+		return writeJSON(s.o.Stdout, d)
+	case o.Markdown:
+		return writeMarkdown(s.o.Stdout, diffMarkdown(d, o.Diff, commit))
+	}
+	return writeDifferences(s.o.Stdout, d, s.o.colors(s.o.Stdout))
+}
+
+// describe says what the profile's images are; with look, also what making them would come to on this machine.
+func (s *Session) describe(ctx context.Context, look bool) (*imager.Description, error) {
 	lock, err := profile.ReadLock(s.lockPath())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	res, jobs, diags := imager.Resolve(ctx, s.Profile, imager.Request{Image: s.o.Image, ExtensionsOnly: true, Lock: lock}, s.sources)
-	if err := ctx.Err(); err != nil {
-		return err
+	res, jobs, diags := imager.Resolve(ctx, s.Profile, imager.Request{Image: s.o.Image, ExtensionsOnly: !look, Patience: patience, Lock: lock}, s.sources)
+	if ctx.Err() != nil {
+		return nil, errInterrupted
 	}
 	if err := s.show(diags); err != nil {
-		return err
+		return nil, err
 	}
-	d, err := imager.Describe(res, jobs, lock)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		e := json.NewEncoder(s.o.Stdout)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(d)
-	}
-	return planText(s.o.Stdout, d)
-}
-
-func planText(out io.Writer, d *imager.Description) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for i, img := range d.Images {
-		if i > 0 {
-			fmt.Fprintln(w)
+	var on *imager.Outlook
+	if look {
+		for _, err := range res.Missed {
+			s.print.note("not all of the plan is known: " + err.Error())
 		}
-		fmt.Fprintf(w, "%s  %s  Talos %s for %s\n", img.Name, img.Architecture, d.Talos, img.Platform)
-		fmt.Fprintf(w, "\n  kernel argument\tfrom\n")
-		for _, a := range img.Args {
-			fmt.Fprintf(w, "  %s\t%s\n", a.Arg, a.Origin)
-		}
-		for _, a := range img.Removed {
-			fmt.Fprintf(w, "  (%s)\t%s, removed by %s\n", a.Arg, a.Origin, a.By)
-		}
-		if len(img.Extensions) > 0 {
-			fmt.Fprintf(w, "\n  ID\textension\tversion\tsize\tdigest\tfrom\n")
-		}
-		for _, e := range img.Extensions {
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Name, known(e.Version), knownBytes(e.Size), short(e.Digest), e.From)
-		}
-		fmt.Fprintf(w, "\n  output\tfile\tsize\tboot loader\tpartitions\tadds\n")
-		for _, o := range img.Outputs {
-			var partitions, adds []string
-			for _, p := range o.Partitions {
-				partitions = append(partitions, p.Label+" "+knownBytes(p.Size))
-			}
-			for _, a := range o.Adds {
-				adds = append(adds, a.Arg)
-			}
-			loader := "-"
-			if o.Bootloader != nil {
-				loader = string(*o.Bootloader)
-			}
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", o.Kind, o.File, knownBytes(o.Size), loader, dash(strings.Join(partitions, ", ")), dash(strings.Join(adds, " ")))
+		if on, err = imager.Look(ctx, res, jobs, s.options()); err != nil {
+			return nil, err
 		}
 	}
-	return w.Flush()
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-func known(s *string) string {
-	if s == nil {
-		return "?"
-	}
-	return *s
-}
-
-func knownBytes(n *int64) string {
-	if n == nil {
-		return "?"
-	}
-	return amount(*n)
-}
-
-// short is a digest that can be told from others at a glance.
-func short(digest string) string {
-	const digits = len("sha256:") + 12
-	if len(digest) > digits {
-		return digest[:digits]
-	}
-	return digest
+	return imager.Describe(res, jobs, lock, on)
 }

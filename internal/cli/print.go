@@ -42,13 +42,20 @@ func newPrinter(o Options) *printer {
 		out: o.Stdout, err: o.Stderr, dir: o.Out, now: time.Now, began: time.Now(),
 		running: map[string]*work{}, ended: map[store.Key]store.State{},
 	}
-	_, plain := o.Env("NO_COLOR")
+	p.color = o.colors(o.Stderr)
 	_, isTerminal := terminalWidth(o.Stderr)
-	p.color = isTerminal && !plain
 	if kind, _ := o.Env("TERM"); isTerminal && kind != "dumb" {
 		p.live = &live{w: o.Stderr, width: func() int { width, _ := terminalWidth(o.Stderr); return cmp.Or(width, 80) }}
 	}
 	return p
+}
+
+// colors tells whether what is written there may have colours.
+func (o Options) colors(w io.Writer) bool {
+	_, isTerminal := terminalWidth(w)
+	_, plain := o.Env("NO_COLOR")
+	kind, _ := o.Env("TERM")
+	return isTerminal && !plain && kind != "dumb"
 }
 
 // Write writes to standard error what others have to say.

@@ -101,7 +101,7 @@ func constants(t *testing.T, pkg, prefix string) map[string]string {
 }
 
 // position is which argument of a function is a diagnostic's summary.
-var position = map[string]int{"add": 1, "warn": 1, "addAbsent": 0, "report": 2, "diagnostic": 2}
+var position = map[string]int{"add": 1, "warn": 1, "addAbsent": 0, "report": 2, "base": 2, "diagnostic": 2}
 
 // summaries are those of a package's diagnostics, by where they stand.
 func summaries(t *testing.T, pkg string) map[string]string {

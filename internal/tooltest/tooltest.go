@@ -22,6 +22,7 @@ var Packages = map[string]string{
 	"dpkg-deb":           "dpkg",
 	"fsck.fat":           "dosfstools",
 	"genisoimage":        "genisoimage",
+	"git":                "git",
 	"grub-fstest":        "grub-common",
 	"grub-mkimage":       "grub-common",
 	"gzip":               "gzip",

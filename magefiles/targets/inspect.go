@@ -11,7 +11,7 @@ func Inspect(ctx context.Context, artefact string, json, files *bool, extract, a
 	return cli.Inspect(ctx, artefact, cli.InspectOptions{JSON: isSet(json), Files: isSet(files), Extract: value(extract), Arch: value(arch)})
 }
 
-// Diff compares two boot artefacts down to the files in their layers (-json): exit code 0 for the same, 1 for different, 2 if that is not known.
+// Diff compares two boot artefacts down to the files in their layers, two profiles, or two locks (-json): exit code 0 for the same, 1 for different, 2 if that is not known.
 func Diff(ctx context.Context, from, to string, json *bool, arch *string) error {
 	return cli.Diff(ctx, from, to, cli.InspectOptions{JSON: isSet(json), Arch: value(arch)})
 }

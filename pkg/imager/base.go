@@ -3,6 +3,7 @@ package imager
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -64,42 +65,52 @@ func (r *resolver) baseFiles(t *Target) error {
 	return err
 }
 
-// needsImager tells whether anything comes from the imager image: what the profile gives no file for, or GRUB.
-func (r *resolver) needsImager(jobs []Job) bool {
-	for i, t := range r.res.Targets {
-		if len(baseFileNames(r.p.Base.Files(t.Arch), t.Facts)) < len(bootAssets(t.Facts)) {
+// needsImager tells whether anything of a target comes from the imager image: what the profile gives no file for, or GRUB.
+func (t Target) needsImager(p *profile.Profile, outputs []profile.Output) bool {
+	if len(baseFileNames(p.Base.Files(t.Arch), t.Facts)) < len(bootAssets(t.Facts)) {
+		return true
+	}
+	w := &target{targetSteps: targetSteps{Target: t}}
+	return slices.ContainsFunc(outputs, func(o profile.Output) bool {
+		return w.bootloader(o) != talos.SDBoot && (o.Kind == talos.KindISO || o.Kind == talos.KindDisk)
+	})
+}
+
+func (r *Resolution) needsImager(jobs []Job) bool {
+	for i, t := range r.Targets {
+		if t.needsImager(r.Profile, outputsOf(jobs, i)) {
 			return true
-		}
-		for _, j := range jobs {
-			w := &target{targetSteps: targetSteps{Target: t}}
-			if j.Target == i && w.bootloader(j.Output) != talos.SDBoot && (j.Output.Kind == talos.KindISO || j.Output.Kind == talos.KindDisk) {
-				return true
-			}
 		}
 	}
 	return false
 }
 
+// outputsOf are those that jobs are about, of one target.
+func outputsOf(jobs []Job, target int) (outputs []profile.Output) {
+	for _, j := range jobs {
+		if j.Target == target {
+			outputs = append(outputs, j.Output)
+		}
+	}
+	return outputs
+}
+
 // bootAssets are the files that every base has.
 func bootAssets(f talos.Facts) []string { return []string{f.Kernel, f.Initramfs, f.SDStub, f.SDBoot} }
 
-// bases finds what boot assets come from.
-func (r *resolver) bases(jobs []Job) {
+// bases finds what boot assets come from: files, and the image where that is asked for.
+func (r *resolver) bases(jobs []Job, image bool) {
 	for i := range r.res.Targets {
 		if err := r.baseFiles(&r.res.Targets[i]); err != nil {
 			r.report(hcl.DiagError, r.p.Base.Range, "Bad base", "%v.", err)
 		}
 	}
-	if !r.needsImager(jobs) {
+	if !image || !r.res.needsImager(jobs) {
 		return
 	}
 	r.work.Go(func() error {
 		// That of amd64 holds the boot assets of every architecture.
-		a, err := r.talosImage(talos.ImagerImage, talos.AMD64)
-		if err != nil {
-			r.report(hcl.DiagError, r.p.Talos.At("version"), "Talos release not found", "%v.", err)
-		}
-		r.res.Imager = a
+		r.res.Imager = r.talosImage(talos.ImagerImage, talos.AMD64, "Talos release not found")
 		return nil
 	})
 }

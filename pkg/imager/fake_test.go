@@ -113,7 +113,7 @@ func (w *world) publish(repository string, files func(arch string) map[string]st
 }
 
 func manifest(name, version string) string {
-	return fmt.Sprintf("version: v1alpha1\nmetadata:\n  name: %s\n  version: %q\n  author: a\n  description: d\n  compatibility:\n    talos:\n      version: '>= v1.0.0'\n", name, version)
+	return fmt.Sprintf("version: v1alpha1\nmetadata:\n  name: %s\n  version: %q\n  author: a\n  description: '[extra] d'\n  compatibility:\n    talos:\n      version: '>= v1.0.0'\n", name, version)
 }
 
 // extension publishes an official extension.
@@ -150,7 +150,13 @@ func (w *world) release(version string) {
 	for _, ref := range slices.Sorted(maps.Keys(w.digests)) {
 		fmt.Fprintf(&lines, "ghcr.io/siderolabs/%s@%s\n", ref, w.digests[ref])
 	}
-	w.publish("extensions"+tag, func(string) map[string]string { return map[string]string{"image-digests": lines.String()} })
+	var about strings.Builder
+	for line := range strings.Lines(lines.String()) {
+		fmt.Fprintf(&about, "%s:\n  author: a\n  description: \"[extra] d\"\n", strings.TrimSpace(line))
+	}
+	w.publish("extensions"+tag, func(string) map[string]string {
+		return map[string]string{"image-digests": lines.String(), "descriptions.yaml": about.String()}
+	})
 }
 
 func (w *world) baseInitramfs(version string) string {

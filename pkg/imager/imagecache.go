@@ -31,7 +31,7 @@ func (r *resolver) imageCache(t *Target) {
 	}
 	r.work.Go(func() error {
 		ref := source.Ref{OCILayout: t.Image.ImageCache}
-		a, err := r.resolve("image_cache/"+portable(ref, r.p.Dir), ref, t.Arch, "profile")
+		a, err := r.resolve(r.ctx, "image_cache/"+portable(ref, r.p.Dir), ref, t.Arch, "profile")
 		if err != nil {
 			r.report(hcl.DiagError, t.Image.At("image_cache"), "Image cache not found", "%v.", err)
 		}

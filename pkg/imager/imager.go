@@ -35,6 +35,8 @@ type Resolution struct {
 	Targets []Target
 	// Found are all names that were looked up.
 	Found []Found
+	// Missed says of what could be left out why it is.
+	Missed []error
 }
 
 // Target is an image for one architecture.
@@ -61,6 +63,8 @@ type Extension struct {
 	Artifact *source.Artifact
 	// From tells where the name was found: "catalogue", or the profile's line.
 	From string
+	// Entry is the catalogue's, as far as the catalogue was read.
+	Entry talos.Entry
 }
 
 // Options of a build.

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/talosmith/talosmith/pkg/profile"
+	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/talos"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -97,20 +98,26 @@ func (t *target) installer(ctx context.Context, out profile.Output) (*ociImage, 
 	return t.assembleInstaller(ctx, layer, sha256Hash(diffID))
 }
 
+// withoutAssets is the image that an installer is built on. Upstream's second layer is the stock boot assets, which ours replace.
+func withoutAssets(base *source.Artifact) *source.Artifact {
+	if len(base.Layers) != 2 {
+		return base
+	}
+	first := *base
+	first.Layers = base.Layers[:1]
+	return &first
+}
+
 func sha256Hash(digits string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: digits} }
 
 func (t *target) assembleInstaller(ctx context.Context, assets blob, diffID v1.Hash) (*ociImage, error) {
-	base := t.Installer
-	layers := base.Layers
-	if len(layers) == 2 {
-		layers = layers[:1] // upstream: the second is the stock boot assets, which ours replace
-	}
+	base := withoutAssets(t.Installer)
 	config := v1.ConfigFile{Architecture: t.Arch, OS: "linux", Created: v1.Time{Time: t.epoch.UTC()}, RootFS: v1.RootFS{Type: "layers"}}
 	if base.Config != nil {
 		config.Config = *base.Config.Config.DeepCopy()
 	}
 	img := &ociImage{arch: t.Arch}
-	for i, l := range layers {
+	for i, l := range base.Layers {
 		content, err := t.o.Sources.Layer(ctx, base, i)
 		if err != nil {
 			return nil, err

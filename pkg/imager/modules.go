@@ -159,17 +159,23 @@ func (s *moduleScan) addBad(err error) {
 // readScan reads what a scanning step has put out; a scan of nothing where there are no modules.
 func (t *target) readScan(ctx context.Context, st *store.Step) (scan moduleScan, err error) {
 	b, err := t.o.Store.Build(ctx, st)
-	if err != nil || b.Size() == 0 {
-		return scan, err
+	if err == nil {
+		err = scan.load(ctx, b)
 	}
-	err = withPack(ctx, b, func(files *tree.Tree) error {
+	return scan, err
+}
+
+func (s *moduleScan) load(ctx context.Context, b tree.Blob) error {
+	if b.Size() == 0 {
+		return nil
+	}
+	return withPack(ctx, b, func(files *tree.Tree) error {
 		text, err := files.ReadFile(scanPath)
 		if err != nil {
 			return err
 		}
-		return json.Unmarshal(text, &scan)
+		return json.Unmarshal(text, s)
 	})
-	return scan, err
 }
 
 // moduleSearch is /etc/modules.d/10-extra-modules.conf of the imager image: modules in extras/ win over the kernel's own.

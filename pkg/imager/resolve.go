@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,9 @@ type Request struct {
 	Undeclared bool
 	// ExtensionsOnly leaves out the images of Talos itself: enough for Describe.
 	ExtensionsOnly bool
+	// Patience is how long is looked for what a plan is of use without: the images of Talos itself, and the catalogue where the lock pins
+	// all. What is not found then is no error, but left out and noted. 0: all must be there.
+	Patience time.Duration
 	// Lock pins names to digests; nil pins none. What it does not pin, or not any more, is looked up.
 	Lock *profile.Lock
 }
@@ -60,15 +64,13 @@ const lookups = 8
 // Resolve finds everything that a request needs of a profile: what is behind names and tags, by digest. Nothing is downloaded but
 // manifests, configs and the catalogue of extensions. The diagnostics have everything that is not there.
 func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.Sources) (*Resolution, []Job, hcl.Diagnostics) {
-	r := &resolver{ctx: ctx, p: p, src: src, lock: req.Lock, res: &Resolution{Profile: p}}
+	r := &resolver{ctx: ctx, p: p, src: src, lock: req.Lock, patience: req.Patience, res: &Resolution{Profile: p}}
 	jobs := r.targets(req)
 	if r.diags.HasErrors() {
 		return nil, nil, r.diags
 	}
 	r.work.SetLimit(lookups)
-	if !req.ExtensionsOnly {
-		r.bases(jobs)
-	}
+	r.bases(jobs, !req.ExtensionsOnly)
 	catalogue := r.catalogue()
 	for i := range r.res.Targets {
 		r.target(&r.res.Targets[i], catalogue, !req.ExtensionsOnly && slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && j.Output.Kind == talos.KindInstaller }))
@@ -84,12 +86,13 @@ func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.S
 }
 
 type resolver struct {
-	ctx  context.Context
-	p    *profile.Profile
-	src  *source.Sources
-	lock *profile.Lock
-	res  *Resolution
-	work errgroup.Group
+	ctx      context.Context
+	p        *profile.Profile
+	src      *source.Sources
+	lock     *profile.Lock
+	patience time.Duration
+	res      *Resolution
+	work     errgroup.Group
 
 	mu    sync.Mutex
 	diags hcl.Diagnostics
@@ -169,7 +172,7 @@ func didYouMean(names []string) string {
 }
 
 // resolve looks a name up, by its pin where it has one. What it finds is noted for a lock.
-func (r *resolver) resolve(name string, ref source.Ref, arch, from string) (*source.Artifact, error) {
+func (r *resolver) resolve(ctx context.Context, name string, ref source.Ref, arch, from string) (*source.Artifact, error) {
 	f := Found{Name: name, Arch: arch, Reference: portable(ref, r.p.Dir), From: from}
 	pin, pinned := r.lock.Find(name)
 	reference, digest, _ := pin.For(arch)
@@ -181,7 +184,7 @@ func (r *resolver) resolve(name string, ref source.Ref, arch, from string) (*sou
 	} else if r.lock != nil {
 		f.Stale = "it is not in the lock"
 	}
-	a, err := r.src.Resolve(r.ctx, ref, arch)
+	a, err := r.src.Resolve(ctx, ref, arch)
 	if err != nil {
 		return nil, err
 	}
@@ -209,16 +212,42 @@ func portable(ref source.Ref, dir string) string {
 	return ref.String()
 }
 
-// talosImage looks up an image that Talos consists of: the release's, or the base's.
-func (r *resolver) talosImage(name, arch string) (*source.Artifact, error) {
+// talosImage looks up an image that Talos consists of: the release's, or the base's. With patience, one that is not found is left out.
+func (r *resolver) talosImage(name, arch, missing string) *source.Artifact {
+	ctx, cancel := r.patient()
+	defer cancel()
 	ref := r.p.BaseImage(name)
-	return r.resolve("talos/"+name, source.Ref{Image: ref}, arch, "talos "+ref[strings.LastIndex(ref, ":")+1:])
+	a, err := r.resolve(ctx, talosName(name), source.Ref{Image: ref}, arch, "talos "+ref[strings.LastIndex(ref, ":")+1:])
+	switch {
+	case err == nil:
+	case r.patience > 0:
+		r.missed(err)
+	default:
+		r.report(hcl.DiagError, r.p.Talos.At("version"), missing, "%v.", err)
+	}
+	return a
+}
+
+// talosName is what a lock calls an image of Talos itself.
+func talosName(image string) string { return "talos/" + image }
+
+func (r *resolver) patient() (context.Context, context.CancelFunc) {
+	if r.patience == 0 {
+		return r.ctx, func() {}
+	}
+	return context.WithTimeout(r.ctx, r.patience)
+}
+
+func (r *resolver) missed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.res.Missed = append(r.res.Missed, err)
 }
 
 // releaseImage looks up an image that only a release has.
-func (r *resolver) releaseImage(name string) (*source.Artifact, error) {
+func (r *resolver) releaseImage(ctx context.Context, name string) (*source.Artifact, error) {
 	version := r.p.Talos.Version.String()
-	return r.resolve("talos/"+name, source.Ref{Image: r.p.Talos.Registry + "/" + name + ":" + version}, talos.AMD64, "talos "+version)
+	return r.resolve(ctx, talosName(name), source.Ref{Image: r.p.Talos.Registry + "/" + name + ":" + version}, talos.AMD64, "talos "+version)
 }
 
 // catalogue finds the catalogue of official extensions, if any image has some, and reads it, if the lock does not pin them all.
@@ -239,12 +268,21 @@ func (r *resolver) catalogue() *talos.Catalogue {
 	if official == nil {
 		return nil
 	}
-	a, err := r.releaseImage(talos.ExtensionsImage)
-	var c *talos.Catalogue
-	if err == nil && unpinned != nil {
-		c, err = readCatalogue(r.ctx, r.src, a)
+	ctx, cancel := r.ctx, func() {}
+	if unpinned == nil {
+		ctx, cancel = r.patient()
 	}
-	if err != nil {
+	defer cancel()
+	a, err := r.releaseImage(ctx, talos.ExtensionsImage)
+	var c *talos.Catalogue
+	if err == nil && (unpinned != nil || r.patience > 0) {
+		c, err = readCatalogue(ctx, r.src, a)
+	}
+	switch {
+	case err == nil:
+	case unpinned == nil && r.patience > 0:
+		r.missed(err)
+	default:
 		r.report(hcl.DiagError, official.Range, "Catalogue of extensions not found", "%v.", err)
 	}
 	return c
@@ -290,12 +328,15 @@ func (r *resolver) target(t *Target, catalogue *talos.Catalogue, installer bool)
 			continue
 		}
 		r.work.Go(func() error {
-			a, err := r.resolve(lockName(e), ref, t.Arch, from)
+			a, err := r.resolve(r.ctx, lockName(e), ref, t.Arch, from)
 			if err != nil {
 				r.report(hcl.DiagError, e.Range, "Extension not found", "%v.", err)
 				return nil
 			}
 			t.Extensions[i] = Extension{ExtensionRef: e, Artifact: a, From: from}
+			if catalogue != nil && e.Declared == nil {
+				t.Extensions[i].Entry, _, _ = catalogue.Find(e.Name)
+			}
 			return nil
 		})
 	}
@@ -303,11 +344,7 @@ func (r *resolver) target(t *Target, catalogue *talos.Catalogue, installer bool)
 		return
 	}
 	r.work.Go(func() error {
-		a, err := r.talosImage(t.Facts.InstallerBase, t.Arch)
-		if err != nil {
-			r.report(hcl.DiagError, r.p.Talos.At("version"), "Installer base not found", "%v.", err)
-		}
-		t.Installer = a
+		t.Installer = r.talosImage(t.Facts.InstallerBase, t.Arch, "Installer base not found")
 		return nil
 	})
 }

@@ -18,21 +18,20 @@ func Diff(ctx context.Context, from, to *Artefact) (*Differences, error) {
 			return nil, fmt.Errorf("compare: %s: %s", a.name, strings.Join(a.Report.Problems, "; "))
 		}
 	}
-	d := &Differences{Summary: []string{}, Sections: []DiffSection{}}
+	d := NewDifferences()
 	x, y := &from.Report, &to.Report
-	d.add(Compare("artefact", x.items(), y.items(), false))
-	d.add(Compare("extensions", x.extensionItems(), y.extensionItems(), true))
-	d.add(Compare("kernel arguments", arguments(x.Cmdline), arguments(y.Cmdline), true))
-	d.add(Compare("boot menu", x.menuItems(), y.menuItems(), true))
-	d.add(Compare("boot loaders", x.loaderItems(), y.loaderItems(), false))
-	d.add(Compare("UKI", x.ukiItems(), y.ukiItems(), true))
-	d.add(Compare("partitions", x.partitionItems(), y.partitionItems(), true))
-	d.add(Compare("META", x.metaItems(), y.metaItems(), false))
-	d.add(Compare("SecureBoot keys", x.keyItems(), y.keyItems(), false))
+	d.Add(Compare("artefact", x.items(), y.items(), false))
+	d.Add(Compare("extensions", x.extensionItems(), y.extensionItems(), true))
+	d.Add(Compare("kernel arguments", Arguments(x.Cmdline), Arguments(y.Cmdline), true))
+	d.Add(Compare("boot menu", x.menuItems(), y.menuItems(), true))
+	d.Add(Compare("boot loaders", x.loaderItems(), y.loaderItems(), false))
+	d.Add(Compare("UKI", x.ukiItems(), y.ukiItems(), true))
+	d.Add(Compare("partitions", x.partitionItems(), y.partitionItems(), true))
+	d.Add(Compare("META", x.metaItems(), y.metaItems(), false))
+	d.Add(Compare("SecureBoot keys", x.keyItems(), y.keyItems(), false))
 	if err := d.addFiles(ctx, from, to); err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
-	d.Same = len(d.Sections) == 0
 	d.summarize(x, y)
 	return d, nil
 }
@@ -155,8 +154,8 @@ func (r *Report) extensionItems() (list []Item) {
 	return list
 }
 
-// arguments are those of a command line, by key; one without a value has none.
-func arguments(cmdline string) (list []Item) {
+// Arguments are those of a command line, by key; one without a value has none.
+func Arguments(cmdline string) (list []Item) {
 	for word := range strings.FieldsSeq(cmdline) {
 		key, value, _ := strings.Cut(word, "=")
 		list = append(list, Item{key, value})
@@ -249,14 +248,14 @@ func (d *Differences) addFiles(ctx context.Context, from, to *Artefact) error {
 		if err != nil {
 			return err
 		}
-		d.add(s)
+		d.Add(s)
 	}
 	for _, name := range to.layerNames() {
 		if a[name] == nil {
 			found = append(found, Item{name, b[name].summary()})
 		}
 	}
-	d.add(Compare("layers", lost, found, false))
+	d.Add(Compare("layers", lost, found, false))
 	return nil
 }
 

@@ -15,6 +15,18 @@ type Differences struct {
 	Sections []DiffSection `json:"sections"`
 }
 
+// NewDifferences are none yet.
+func NewDifferences() *Differences {
+	return &Differences{Same: true, Summary: []string{}, Sections: []DiffSection{}}
+}
+
+// Add adds a section that has changes.
+func (d *Differences) Add(s DiffSection) {
+	if len(s.Changes) > 0 {
+		d.Same, d.Sections = false, append(d.Sections, s)
+	}
+}
+
 // DiffSection is one aspect: "extensions", "kernel arguments", "files of gvisor". One without changes is left out.
 type DiffSection struct {
 	Name    string   `json:"name"`
@@ -92,13 +104,6 @@ func (g grouped) common(other grouped) []string {
 	})
 }
 
-// add adds a section that has changes.
-func (d *Differences) add(s DiffSection) {
-	if len(s.Changes) > 0 {
-		d.Sections = append(d.Sections, s)
-	}
-}
-
 // WriteText writes the differences for people: what counts first, then "-" removed, "+" added, "~" changed, "↕" in another order.
 func (d *Differences) WriteText(w io.Writer) error {
 	t := newTable(w)
@@ -111,7 +116,7 @@ func (d *Differences) WriteText(w io.Writer) error {
 	for _, s := range d.Sections {
 		t.head(fmt.Sprintf("%s (%d)", s.Name, len(s.Changes)))
 		for _, c := range s.Changes {
-			from, to := shorten(c.From), shorten(c.To)
+			from, to := Shorten(c.From), Shorten(c.To)
 			switch c.Change {
 			case Removed:
 				t.row("- "+c.Name, from)
@@ -129,7 +134,7 @@ func (d *Differences) WriteText(w io.Writer) error {
 
 var longHash = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 
-// shorten leaves of each SHA-256 what tells it from others.
-func shorten(s string) string {
+// Shorten leaves of each SHA-256 what tells it from others.
+func Shorten(s string) string {
 	return longHash.ReplaceAllStringFunc(s, func(h string) string { return h[:12] })
 }

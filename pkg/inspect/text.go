@@ -106,7 +106,7 @@ func (r *Report) tables(t *table) {
 	if len(r.Extensions) > 0 {
 		t.head("extensions", "LAYER", "NAME", "VERSION", "TIER", "AUTHOR", "SIZE", "UNPACKED", "FILES")
 		for _, e := range r.Extensions {
-			t.row(e.Layer, e.Name, shorten(e.Version), e.Tier, e.Author, Bytes(e.Size), Bytes(e.Unpacked), fmt.Sprint(e.Files))
+			t.row(e.Layer, e.Name, Shorten(e.Version), e.Tier, e.Author, Bytes(e.Size), Bytes(e.Unpacked), fmt.Sprint(e.Files))
 		}
 	}
 	if len(r.Meta) > 0 {

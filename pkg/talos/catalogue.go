@@ -32,7 +32,7 @@ type Entry struct {
 	Digest string
 	// Author and Description as in the manifest, without control characters; empty where the catalogue has none.
 	Author, Description string
-	// Tier is what the description starts with, in brackets: "core", "extra", "contrib"; or empty.
+	// Tier is that of the description.
 	Tier string
 }
 
@@ -84,9 +84,7 @@ func ParseCatalogue(digests, descriptions []byte) (*Catalogue, error) {
 		lines[e.Name] = number + 1
 		if d, ok := about[line]; ok {
 			e.Author, e.Description = printable(d.Author), printable(d.Description)
-			if m := tierPattern.FindStringSubmatch(e.Description); m != nil {
-				e.Tier = m[1]
-			}
+			e.Tier = Tier(e.Description)
 		}
 		if c.entries = append(c.entries, e); len(c.entries) > maxCatalogueEntries {
 			return nil, fmt.Errorf("catalogue %s: more than %d extensions", CatalogueDigests, maxCatalogueEntries)
@@ -116,6 +114,14 @@ func parseEntry(line string) (Entry, error) {
 		return Entry{}, fmt.Errorf("%q is no digest: want sha256: and 64 hexadecimal digits", cut(digest))
 	}
 	return Entry{Name: name, Tag: tag, Digest: digest}, nil
+}
+
+// Tier is what an extension's description starts with, in brackets: "core", "extra", "contrib"; or empty.
+func Tier(description string) string {
+	if m := tierPattern.FindStringSubmatch(description); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 type description struct {

@@ -51,6 +51,21 @@ func (f Facts) Bootloader(k Kind, secureBoot bool) Bootloader {
 	return DualBoot
 }
 
+// CarriesCmdline tells whether an output has a kernel command line; why says what it has instead, or which machines do not get it from
+// there. Source: cmd/installer/pkg/install/install.go.
+func (f Facts) CarriesCmdline(k Kind, secureBoot bool) (carries bool, why string) {
+	switch {
+	case k == KindKernel || k == KindInitramfs:
+		return false, "carries no kernel command line"
+	case k != KindInstaller || secureBoot:
+	case !f.SDBootUEFI:
+		return false, fmt.Sprintf("the installer of Talos %s composes the kernel command line on the machine: machine.install.extraKernelArgs adds to it", f.Version)
+	case f.GRUBCmdline && f.Arch == AMD64:
+		return true, fmt.Sprintf("the installer of Talos %s composes that of machines that boot through GRUB (BIOS) there: machine.install.extraKernelArgs adds to it", f.Version)
+	}
+	return true, ""
+}
+
 // CheckBootloader says why an ISO or a disk can't have a boot loader.
 func (f Facts) CheckBootloader(b Bootloader, secureBoot bool) error {
 	known := []Bootloader{SDBoot, DualBoot, GRUB}
