@@ -39,6 +39,9 @@ var substitutes = []instead{
 	{regexp.MustCompile(`^docker login .*$`), ":", "there is no account"},
 	{regexp.MustCompile(`^echo "\$TOKEN" \| docker login .*$`), ":", "the same"},
 	{regexp.MustCompile(`^gh pr comment .*$`), ":", "there is no pull request"},
+	{regexp.MustCompile(`^notes=.*$`), ":", "there is no merge request"},
+	{regexp.MustCompile(`^curl .*/dev/null -H "PRIVATE-TOKEN.*$`), ":", "the same"},
+	{regexp.MustCompile(`^git fetch -q --depth=1 origin .*$`), "git branch base HEAD^1 && git fetch -q . base", "the repository has no remote"},
 	{regexp.MustCompile(`^(go tool mage matrix .*) \| kubectl apply -f -$`), "$1 | grep -q 'kind: Job'", "there is no cluster"},
 	{regexp.MustCompile(`^go tool mage inspect ghcr.io/siderolabs/installer:(\S+)$`), "go tool mage inspect ghcr.io/siderolabs/installer-base:$1",
 		"the stand-in release has no installer, but its base"},
@@ -52,12 +55,16 @@ var substitutes = []instead{
 // prepare are the folders that pages begin in. Others begin in a folder with a profile that names the stand-in's extensions.
 var prepare = map[string]string{
 	"docs/first-image.md":   "",
-	"docs/inspect.md":       "go tool mage iso disk installer && mkdir out/demo && cp out/metal* out/demo/ && cp out/metal-amd64.iso old.iso && sed -i s/siderolabs.tailscale/siderolabs\\\\/crun/ extensions.hcl && go tool mage iso && cp out/metal-amd64.iso new.iso",
-	"docs/upgrade.md":       "go tool mage installer && mkdir out/old && cp out/*-installer.tar out/old/ && git init -q . && git add extensions.hcl",
+	"docs/plan.md":          committed + ` && sed -i 's/, .siderolabs.tailscale.\]/]\n  kernel_args = ["console=ttyS1"]/' extensions.hcl`,
+	"docs/inspect.md":       "cp extensions.hcl old.hcl && go tool mage lock && cp extensions.lock.json old.lock.json && go tool mage iso disk installer && mkdir out/demo && cp out/metal* out/demo/ && cp out/metal-amd64.iso old.iso && sed -i s/siderolabs.tailscale/siderolabs\\\\/crun/ extensions.hcl && go tool mage lock iso && cp out/metal-amd64.iso new.iso",
+	"docs/upgrade.md":       "go tool mage installer && mkdir out/old && cp out/*-installer.tar out/old/ && " + committed,
 	"docs/boot-problems.md": "go tool mage iso && mkdir out/old && cp out/*.iso out/old/",
 	"docs/extensions.md":    "mkdir bin && echo amd64 > bin/agent-amd64 && echo arm64 > bin/agent-arm64",
 	"docs/store.md":         "printf '\nstore {\n  registry = \"registry.example.com/cache\"\n}\n' >> extensions.hcl && go tool mage uki",
 }
+
+// committed makes a repository of the folder.
+const committed = "git init -q . && git add extensions.hcl && git -c user.name=a -c user.email=a@b commit -q -m first"
 
 const example = `talos {
   version = "v1.13.9"
@@ -85,6 +92,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	tooltest.Need(t, "skopeo")
+	tooltest.Need(t, "git")
 	release := sandboxtest.Open(t)
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithBlobHandler(registry.NewDiskBlobHandler(t.TempDir()))))
 	t.Cleanup(server.Close)
@@ -259,7 +267,7 @@ func (w *world) ci(t *testing.T, used map[int]int) {
 				}
 				dir := filepath.Join(w.dir, "ci", written[f.file])
 				w.write(t, filepath.Join(dir, "x"), "", 0o644)
-				w.run(t, dir, "go tool mage init -extensions=gvisor && sed -i 's/# tag/tag/' extensions.hcl && sed -i 's/ # where.*//; s/registry[.]example[.]com/'"+w.registry+"/ extensions.hcl && go tool mage fmt lock")
+				w.run(t, dir, "go tool mage init -extensions=gvisor && "+committed+" && sed -i 's/# tag/tag/' extensions.hcl && sed -i 's/ # where.*//; s/registry[.]example[.]com/'"+w.registry+"/ extensions.hcl && go tool mage fmt lock && git add . && git -c user.name=a -c user.email=a@b commit -q -m second")
 				for _, step := range steps(t, f.code) {
 					var script []string
 					for line := range strings.Lines(step) {
@@ -267,7 +275,7 @@ func (w *world) ci(t *testing.T, used map[int]int) {
 					}
 					w.run(t, dir, strings.Join(script, "\n"), "CI=true")
 				}
-				for _, name := range []string{"out/metal-amd64.iso", "out/metal-amd64-installer.tar", "plan.txt"} {
+				for _, name := range []string{"out/metal-amd64.iso", "out/metal-amd64-installer.tar", "comment.md"} {
 					if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 						t.Error(err)
 					}
@@ -292,7 +300,7 @@ func steps(t *testing.T, text string) (all []string) {
 	if under, ok := document["jobs"].(map[string]any); ok {
 		jobs = under
 	}
-	for _, name := range []string{"images", "push"} {
+	for _, name := range []string{"images", "comment", "push"} {
 		job, ok := jobs[name].(map[string]any)
 		if !ok {
 			continue
