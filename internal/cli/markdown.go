@@ -145,9 +145,9 @@ func planMarkdown(d *imager.Description) *comment {
 		}
 		c.blocks = append(c.blocks, b)
 		if len(img.Meta) > 0 {
-			b := block{summary: name + ": " + count(len(img.Meta), "META value"), head: tableHead("key", "value", "reaches", "misses") + "\n"}
+			b := block{summary: name + ": " + count(len(img.Meta), "META value"), head: tableHead("key", "size", "reaches", "misses") + "\n"}
 			for _, m := range img.Meta {
-				b.lines = append(b.lines, tableRow(fmt.Sprint(m.Key), glimpse(m.Value), kindList(m.Reaches), dash(kindList(m.Misses))))
+				b.lines = append(b.lines, tableRow(m.Label(), amount(int64(m.Size)), kindList(m.Reaches), dash(kindList(m.Misses))))
 			}
 			c.blocks = append(c.blocks, b)
 		}

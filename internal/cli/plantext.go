@@ -66,14 +66,11 @@ func metaText(p *page, img imager.ImageDescription) {
 	if len(img.Meta) == 0 {
 		return
 	}
-	p.head("META", "value", "reaches", "misses")
+	p.head("META value", "size", "reaches", "misses")
 	for _, m := range img.Meta {
-		p.row(texts(plain, strconv.Itoa(int(m.Key)), glimpse(m.Value), kindList(m.Reaches), dash(kindList(m.Misses)))...)
+		p.row(texts(plain, m.Label(), amount(int64(m.Size)), kindList(m.Reaches), dash(kindList(m.Misses)))...)
 	}
 }
-
-// glimpse is how a value begins.
-func glimpse(s string) string { return shortened(strings.Join(strings.Fields(s), " "), 40) }
 
 func kindList(kinds []talos.Kind) string {
 	var names []string

@@ -1,6 +1,8 @@
 package imager
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 
 	"github.com/talosmith/talosmith/pkg/profile"
@@ -52,10 +54,13 @@ type ArgDescription struct {
 	Misses  []talos.Kind `json:"misses,omitempty"`  // and those that have not
 }
 
-// MetaDescription is a META value. It is in a disk's partition, and in the kernel command line of other outputs.
+// MetaDescription is a META value, which is in a disk's partition, and in the kernel command line of other outputs. It can be a secret: its
+// hash stands for it.
 type MetaDescription struct {
 	Key     uint8        `json:"key"`
-	Value   string       `json:"value"`
+	Name    *string      `json:"name"` // of a well-known key
+	Size    int          `json:"size"` // bytes
+	SHA256  string       `json:"sha256"`
 	Reaches []talos.Kind `json:"reaches,omitempty"` // the image's outputs that carry it
 	Misses  []talos.Kind `json:"misses,omitempty"`  // and those that don't
 }
@@ -100,7 +105,7 @@ type PartitionDescription struct {
 
 // BaseDescription is an image that the artefacts are made of, one of Talos itself.
 type BaseDescription struct {
-	Name      string  `json:"name"` // as a lock has it
+	Name      string  `json:"name"` // as a lock has it; "base files" for those of the profile
 	Reference string  `json:"reference"`
 	Digest    *string `json:"digest"`
 	Size      *int64  `json:"size"`     // of its compressed layers, in bytes
@@ -222,9 +227,14 @@ func (t *describer) meta(outputs []profile.Output) []MetaDescription {
 	}
 	for _, o := range outputs {
 		for _, v := range t.Image.MetaOf(o) {
-			i := slices.IndexFunc(all, func(d MetaDescription) bool { return d.Key == v.Key && d.Value == v.Value })
+			sum := sha256.Sum256([]byte(v.Value))
+			one := MetaDescription{Key: v.Key, Size: len(v.Value), SHA256: hex.EncodeToString(sum[:])}
+			if name := talos.MetaName(v.Key); name != "" {
+				one.Name = &name
+			}
+			i := slices.IndexFunc(all, func(d MetaDescription) bool { return d.Key == one.Key && d.SHA256 == one.SHA256 })
 			if i < 0 {
-				i, all = len(all), append(all, MetaDescription{Key: v.Key, Value: v.Value})
+				i, all = len(all), append(all, one)
 			}
 			all[i].Reaches = add(all[i].Reaches, o.Kind)
 		}
@@ -298,7 +308,7 @@ func layersSize(a *source.Artifact) (size int64) {
 func (t *describer) bases(outputs []profile.Output) []BaseDescription {
 	all := []BaseDescription{}
 	if f := t.BaseFiles; f != nil {
-		all = append(all, BaseDescription{Name: "files", Reference: f.Ref.String(), Digest: &f.Index, Download: new(int64(0))})
+		all = append(all, BaseDescription{Name: "base files", Reference: f.Ref.String(), Digest: &f.Index, Download: new(int64(0))})
 	}
 	if t.r.Imager != nil || t.needsImager(t.r.Profile, outputs) {
 		all = append(all, t.baseImage(talos.ImagerImage, talos.AMD64, t.r.Imager, t.on.imager))

@@ -3,6 +3,8 @@ package imager_test
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -228,7 +230,7 @@ func TestOutlookComesTrue(t *testing.T) {
 			t.Errorf("estimated: %v, %+v", o.Estimated, o)
 		}
 	}
-	if s := img.Sizes; s.Estimated || *s.Memory == 0 || *img.Limits[0].Need != 2**s.UKI+int64(len("sd-boot amd64")) || *img.Limits[0].Percent != 1 {
+	if s := img.Sizes; s.Estimated || *s.Memory == 0 || *img.Limits[0].Need != 2**s.UKI+int64(len(fakeStub(0x8664)+"sd-boot amd64")) || *img.Limits[0].Percent != 1 {
 		t.Errorf("sizes %+v, limits %+v", s, img.Limits)
 	}
 	w.check(warm.store.Close())
@@ -253,5 +255,79 @@ func TestOutlookComesTrue(t *testing.T) {
 	late := img.Extensions[3]
 	if s := img.Sizes; !s.Estimated || *s.UKI < *late.Size || !img.Limits[0].Estimated || late.Layer != nil || *d.Work.Download != *late.Size {
 		t.Errorf("sizes %+v, limits %+v, work %+v", s, img.Limits, d.Work)
+	}
+}
+
+// TestDescribeCustom: files in place of Talos's need no image; what is embedded is told without its content.
+func TestDescribeCustom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.run()
+	w.imageCache("cache", "amd64", map[string]string{"manifests/x": "manifest"})
+	for name, content := range map[string]string{
+		"machine.yaml": "version: v1alpha1\ntoken: " + secret, "kernel": fakeKernel("6.99.0-acme"), "initramfs": w.baseInitramfs("v1.13.9"), "stub": fakeStub(0x8664), "boot": fakeStub(0x8664),
+	} {
+		r.check(os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600))
+	}
+	const text = `
+talos {
+  version = "v1.13.9"
+}
+base {
+  kernel    = "kernel"
+  initramfs = "initramfs"
+  sd_stub   = "stub"
+  sd_boot   = "boot"
+}
+image "metal" {
+  embedded_config = file("machine.yaml")
+  image_cache     = "cache"
+  meta            = { 200 = "a", machine_token = "` + secret + `" }
+  output "iso" {
+    bootloader = "sd-boot"
+    meta       = { 200 = "b" }
+  }
+  output "pxe" {}
+}
+`
+	w.registry.Close()
+	d, res := r.outlook(text, nil)
+	img := d.Images[0]
+	if len(res.Missed) > 0 || d.Work.Unknown > 0 || *d.Work.Download != 0 {
+		t.Errorf("missed %v, work %+v", res.Missed, d.Work)
+	}
+	if b := img.Bases; len(b) != 1 || b[0].Name != "base files" || b[0].Reference != "base of extensions.hcl" || b[0].Digest == nil {
+		t.Errorf("bases %+v", b)
+	}
+	if e := img.Extensions; len(e) != 1 || e[0].ID != "0" || e[0].Name != "embedded-config" || len(*e[0].Version) != 64 {
+		t.Errorf("extensions %+v", e)
+	}
+	var meta []string
+	for _, m := range img.Meta {
+		meta = append(meta, fmt.Sprint(m.Label(), " ", m.Size, " ", m.Reaches, " ", m.Misses))
+	}
+	if got, want := strings.Join(meta, ", "), "16 (machine_token) 16 [iso pxe cmdline] [kernel initramfs], 200 1 [iso] [pxe kernel initramfs cmdline], 200 1 [pxe cmdline] [iso kernel initramfs]"; got != want {
+		t.Errorf("META %s", got)
+	}
+	if adds := img.Outputs[1].Adds; len(adds) != 1 || adds[0].Origin != "meta" {
+		t.Errorf("outputs %+v", img.Outputs)
+	}
+	foretold := steps(d, imager.StateToDo)
+	r.build(text, imager.Request{})
+	if !maps.Equal(foretold, r.ran) || foretold["imagecache"] != 1 {
+		t.Errorf("ran %v, foretold were %v", r.ran, foretold)
+	}
+
+	before := r.describe(text, r.src, nil)
+	r.check(os.WriteFile(filepath.Join(r.dir, "kernel"), []byte(fakeKernel("6.99.1-acme")), 0o600))
+	r.check(os.WriteFile(filepath.Join(r.dir, "machine.yaml"), []byte("version: v1alpha1\n"), 0o600))
+	after := r.describe(strings.Replace(text, `meta       = { 200 = "b" }`, "", 1), r.src, nil)
+	diff := imager.DiffPlans(before, after)
+	if len(diff.Summary) != 3 || !strings.HasPrefix(diff.Summary[0], "this changes embedded-config (") || len(diff.Summary[0]) > 80 ||
+		diff.Summary[1] != "this changes META values of metal amd64" || diff.Summary[2] != "this changes base files (the same name, other content) of metal amd64" {
+		t.Errorf("%q", diff.Summary)
+	}
+	if all := asJSON(t, diff); strings.Contains(all, secret) {
+		t.Errorf("a secret in %s", all)
 	}
 }

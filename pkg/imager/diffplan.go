@@ -212,7 +212,7 @@ func (d *planDiff) image(from, to ImageDescription) {
 	d.section("images of Talos itself", name, s)
 	for _, c := range s.Changes {
 		if from.base(c.Name).Reference == to.base(c.Name).Reference {
-			d.say(changesRest, fmt.Sprintf("this changes %s (the same version, other content)", c.Name), " of ", name)
+			d.say(changesRest, fmt.Sprintf("this changes %s (the same name, other content)", c.Name), " of ", name)
 		}
 	}
 }
@@ -286,9 +286,17 @@ func (d *ImageDescription) sizeItems(other ImageDescription) (list []inspect.Ite
 
 func (d *ImageDescription) metaItems() (list []inspect.Item) {
 	for _, m := range d.Meta {
-		list = append(list, inspect.Item{Name: fmt.Sprint(m.Key), Value: fmt.Sprintf("%q of %s", m.Value, kindList(m.Reaches))})
+		list = append(list, inspect.Item{Name: m.Label(), Value: fmt.Sprintf("%d bytes, sha256:%s, in %s", m.Size, m.SHA256, kindList(m.Reaches))})
 	}
 	return list
+}
+
+// Label is the key with its name.
+func (m MetaDescription) Label() string {
+	if m.Name == nil {
+		return fmt.Sprint(m.Key)
+	}
+	return fmt.Sprintf("%d (%s)", m.Key, *m.Name)
 }
 
 func kindList(kinds []talos.Kind) string {

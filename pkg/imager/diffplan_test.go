@@ -94,7 +94,7 @@ func TestDiffPlans(t *testing.T) {
 	}) {
 		t.Errorf("kernel arguments %+v", c)
 	}
-	if c := sections["outputs of metal amd64"]; len(c) != 3 || c[1].Name != "metal-amd64.raw" || !strings.Contains(c[1].From, "4.1 GiB") || !strings.Contains(c[1].To, "9.0 GiB") {
+	if c := sections["outputs of metal amd64"]; len(c) != 3 || c[1].Name != "metal-amd64.raw.zst" || !strings.Contains(c[1].From, "4.1 GiB") || !strings.Contains(c[1].To, "9.0 GiB") {
 		t.Errorf("outputs %+v", c)
 	}
 	if c := sections["sizes of extensions of "+both]; len(c) != 2 || c[0].Name != "siderolabs/more" || c[0].From == c[0].To || c[1].Name != "all" {

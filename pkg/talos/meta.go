@@ -63,6 +63,16 @@ func MetaKeyNames() []string {
 	return names
 }
 
+// MetaName is the name of a well-known key; empty for others.
+func MetaName(key uint8) string {
+	for _, k := range metaKeys {
+		if k.key == key {
+			return k.name
+		}
+	}
+	return ""
+}
+
 // CheckMeta says what of META values an output can't carry: key 0 (it ends the list on a disk), a key given twice, a ";" in what goes
 // into the kernel command line, more than the partition holds, and any value where the output has no place for one.
 func CheckMeta(k Kind, values []MetaValue) error {
