@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"pkg/extension":        {"pkg/tree", "pkg/talos", "pkg/kmod"},
 	"pkg/source":           {"pkg/tree"},
 	"pkg/profile":          {"pkg/talos", "pkg/vmdisk"},
+	"pkg/schematic":        {"pkg/talos"},
 	"pkg/store":            {"pkg/tree"},
 	"pkg/store/oci":        {"pkg/tree", "pkg/store", "pkg/source"},
 	"pkg/elfinfo":          {},
