@@ -45,6 +45,7 @@ var summaries = map[string]string{
 	"No profile":                        "no-profile",
 	"No such output":                    "no-such-output",
 	"No such target":                    "no-such-output",
+	"Not a schematic":                   "not-a-schematic",
 	"Not possible":                      "not-possible",
 	"Override without a conflict":       "override",
 	"Renamed extension":                 "renamed-extension",

@@ -125,6 +125,25 @@ func ModulesDepManifest(release string) Manifest {
 	}}
 }
 
+// SchematicName is that of the virtual extension by which Talos and Omni tell what an image was made of.
+const SchematicName = "schematic"
+
+// SchematicManifest describes it: the version is the schematic's ID, and text, where the Talos version wants it, the schematic.
+// Source: siderolabs/image-factory internal/artifacts/schematic.go; the author is the public Factory's.
+func SchematicManifest(id, text string) Manifest {
+	return Manifest{Version: ManifestVersion, Metadata: Metadata{
+		Name:          SchematicName,
+		Version:       id,
+		Author:        "Image Factory (https://factory.talos.dev/)",
+		Description:   "Virtual extension which specifies the schematic of the image built with schematic.",
+		Compatibility: Compatibility{Constraint{">= 1.0.0"}},
+		ExtraInfo:     text,
+	}}
+}
+
+// SchematicFile is the one file of that extension, an empty one.
+func SchematicFile(id string) string { return "usr/local/share/schematic/" + id }
+
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)

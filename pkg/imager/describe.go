@@ -167,7 +167,7 @@ func (t *describer) image(outputs []profile.Output) (ImageDescription, error) {
 	for i := range t.Target.Extensions {
 		d.Extensions = append(d.Extensions, t.extension(i))
 	}
-	for i, v := range virtuals(t.Image) {
+	for i, v := range t.virtuals() {
 		d.Extensions = append(d.Extensions, ExtensionDescription{ID: layerID(len(t.Target.Extensions) + i), Name: v.Name, Version: &v.Version, From: "profile"})
 	}
 	for _, o := range outputs {

@@ -52,6 +52,8 @@ type Target struct {
 	ImageCache *source.Artifact
 	// Installer is the image that installers are built upon; nil where the image has no such output.
 	Installer *source.Artifact
+	// Schematic is what is told of the image in it; nil for nothing.
+	Schematic *ImageSchematic
 }
 
 // Name says which target it is, for people.

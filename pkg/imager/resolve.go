@@ -110,18 +110,31 @@ func (r *resolver) report(severity hcl.DiagnosticSeverity, at hcl.Range, summary
 	r.diags = append(r.diags, d)
 }
 
+// selected are the images that a name stands for; all, if it is empty.
+func (r *resolver) selected(name string) (images []*profile.Image) {
+	var names []string
+	for _, img := range r.p.Images {
+		names = append(names, img.Name)
+		if name == "" || img.Name == name || img.Label == name {
+			images = append(images, img)
+		}
+	}
+	if len(images) == 0 {
+		r.report(hcl.DiagError, r.p.Talos.Range, "Unknown image", "The profile has no image %q; it has %s.%s", name,
+			strings.Join(names, ", "), didYouMean(talos.Nearest(name, names, 1)))
+	}
+	return images
+}
+
 // targets chooses what the request is about.
 func (r *resolver) targets(req Request) (jobs []Job) {
-	found := false
-	for _, img := range r.p.Images {
-		if req.Image != "" && img.Name != req.Image && img.Label != req.Image {
-			continue
-		}
-		found = true
+	images := r.selected(req.Image)
+	for _, img := range images {
 		outputs := req.outputs(img)
 		if len(outputs) == 0 {
 			continue
 		}
+		embedded := r.embedded(img)
 		for _, arch := range img.Architectures {
 			if req.Arch != "" && arch != req.Arch {
 				continue
@@ -131,27 +144,14 @@ func (r *resolver) targets(req Request) (jobs []Job) {
 				r.report(hcl.DiagError, img.Range, "No such target", "%v.", err)
 				continue
 			}
-			r.res.Targets = append(r.res.Targets, Target{Image: img, Arch: arch, Facts: facts})
+			r.res.Targets = append(r.res.Targets, Target{Image: img, Arch: arch, Facts: facts, Schematic: embedded})
 			for _, o := range outputs {
 				jobs = append(jobs, Job{Target: len(r.res.Targets) - 1, Output: o})
 			}
 		}
 	}
-	if !found {
-		var names []string
-		for _, img := range r.p.Images {
-			names = append(names, img.Name)
-		}
-		r.report(hcl.DiagError, r.p.Talos.Range, "Unknown image", "The profile has no image %q; it has %s.%s", req.Image,
-			strings.Join(names, ", "), didYouMean(talos.Nearest(req.Image, names, 1)))
-	} else if len(jobs) == 0 {
-		at := r.p.Images[0].Range
-		for _, img := range r.p.Images {
-			if img.Name == req.Image {
-				at = img.Range
-			}
-		}
-		r.report(hcl.DiagError, at, "No such output", "No image declares an output %q. Add this line to an image block:\n\n  output %q {}\n", req.Kinds[0], req.Kinds[0])
+	if len(images) > 0 && len(jobs) == 0 {
+		r.report(hcl.DiagError, images[0].Range, "No such output", "No image declares an output %q. Add this line to an image block:\n\n  output %q {}\n", req.Kinds[0], req.Kinds[0])
 	}
 	return jobs
 }

@@ -16,11 +16,12 @@ import (
 )
 
 // Validate checks those extensions of the profile's images that lie on this machine as plain files: directories, and what is written in the
-// profile. It needs no network.
+// profile; and whether there is a schematic where one is to be embedded. It needs no network.
 func Validate(ctx context.Context, p *profile.Profile) hcl.Diagnostics {
 	r := &resolver{ctx: ctx, p: p, src: source.New(source.Options{})}
 	seen := map[*profile.Extension][]string{}
 	for _, img := range p.Images {
+		r.embedded(img)
 		for _, arch := range img.Architectures {
 			facts, err := p.Facts(img.Platform, arch)
 			if err != nil {

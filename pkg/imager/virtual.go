@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/talosmith/talosmith/pkg/extension"
-	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/squashfs"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -20,9 +19,12 @@ type virtual struct {
 }
 
 // virtuals are an image's, in the order of their layers.
-func virtuals(img *profile.Image) (all []virtual) {
-	if img.EmbeddedConfig != "" {
-		all = append(all, embeddedConfig(img.EmbeddedConfig))
+func (t Target) virtuals() (all []virtual) {
+	if t.Schematic != nil {
+		all = append(all, t.Schematic.virtual(t.Facts))
+	}
+	if t.Image.EmbeddedConfig != "" {
+		all = append(all, embeddedConfig(t.Image.EmbeddedConfig))
 	}
 	return all
 }

@@ -326,15 +326,14 @@ func count(t *tree.Tree) (files int, size int64) {
 	return files, size
 }
 
-// The virtual extensions of the Image Factory and of the imager: factory.md, initramfs.md; siderolabs/talos pkg/imager/embed.go.
+// The virtual extension of the imager: initramfs.md; siderolabs/talos pkg/imager/embed.go.
 const (
-	schematicName = "schematic"
-	configName    = "embedded-config"
-	configPath    = "usr/local/etc/talos/config.yaml"
+	configName = "embedded-config"
+	configPath = "usr/local/etc/talos/config.yaml"
 )
 
 func (a *Artefact) addSchematic(m extension.Metadata) {
-	if m.Name != schematicName || a.Report.Schematic != nil {
+	if m.Name != extension.SchematicName || a.Report.Schematic != nil {
 		return
 	}
 	a.Report.Schematic = &Schematic{ID: m.Version, Body: m.ExtraInfo}
