@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"pkg/source":           {"pkg/tree"},
 	"pkg/profile":          {"pkg/talos", "pkg/vmdisk"},
 	"pkg/schematic":        {"pkg/talos", "pkg/profile"},
+	"pkg/migrate":          {"pkg/talos", "pkg/profile", "pkg/schematic", "pkg/vmdisk"},
 	"pkg/store":            {"pkg/tree"},
 	"pkg/store/oci":        {"pkg/tree", "pkg/store", "pkg/source"},
 	"pkg/elfinfo":          {},

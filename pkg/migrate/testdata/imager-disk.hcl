@@ -1,0 +1,28 @@
+# A profile of the imager, by `mage import`. Paths were those of its container: look whether they lead somewhere here.
+
+talos {
+  version = "v1.13.9"
+}
+
+image "azure" {
+  # No equivalent: imageCache "registry.corp/cache:1". It is taken from an OCI layout here, as `talosctl images
+  # cache-create` writes it: image_cache = "PATH".
+  platform = "azure"
+
+  overlay {
+    # An overlay brings a program of others, its installer. Images are built when it may run on this machine: run = true.
+    # No equivalent: overlayInstaller "x". An installer gets the overlay's own image here, for its architecture.
+    # No equivalent: options. It has a date or something else that JSON has not.
+    name       = "default"
+    oci_layout = "overlay"
+  }
+
+  output "disk" {
+    # No equivalent: boot loader "grub". "grub" is none of "sd-boot" and "dual-boot".
+    # No equivalent: outFormat ".tar.gz". Archives of disks hold raw ones.
+    # No equivalent: diskSectorSize 4096. Disks have sectors of 512 bytes here.
+    # No equivalent: diskFormatOptions "cluster_size=64k". A format is written in one way here.
+    format      = "qcow2"
+    compression = "none"
+  }
+}
