@@ -6,6 +6,7 @@
 //	TALOSMITH_MIRRORS  HOST=URL,…: registries to ask first
 //	TALOSMITH_VERIFY   1: run every step even if its output is stored, and compare
 //	TALOSMITH_STORE_WRITE  1: upload what is made here to the profile's store; 0: don't; default: what the profile says
+//	TALOSMITH_FACTORY  URL of the Image Factory that schematics are asked of; default: https://factory.talos.dev
 //	SOURCE_DATE_EPOCH  seconds: every timestamp; default: that of init in Talos's initramfs
 //	NO_COLOR           anything: no colours
 //	GOMEMLIMIT         bytes that the garbage collector keeps to; default: 360MiB
