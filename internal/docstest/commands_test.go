@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -42,6 +43,7 @@ var substitutes = []instead{
 	{regexp.MustCompile(`^notes=.*$`), ":", "there is no merge request"},
 	{regexp.MustCompile(`^curl .*/dev/null -H "PRIVATE-TOKEN.*$`), ":", "the same"},
 	{regexp.MustCompile(`^git fetch -q --depth=1 origin .*$`), "git branch base HEAD^1 && git fetch -q . base", "the repository has no remote"},
+	{regexp.MustCompile(`^curl --data-binary .*$`), ":", "there may be no network"},
 	{regexp.MustCompile(`^(go tool mage matrix .*) \| kubectl apply -f -$`), "$1 | grep -q 'kind: Job'", "there is no cluster"},
 	{regexp.MustCompile(`^go tool mage inspect ghcr.io/siderolabs/installer:(\S+)$`), "go tool mage inspect ghcr.io/siderolabs/installer-base:$1",
 		"the stand-in release has no installer, but its base"},
@@ -113,8 +115,23 @@ exec "`+mage+`" "$@"
 	w.env = []string{
 		"PATH=" + w.bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TALOSMITH_CACHE=" + filepath.Join(w.dir, "cache"), "TALOSMITH_MIRRORS=" + release.Mirror(),
 		"STANDIN=" + strings.TrimPrefix(release.Mirror(), "ghcr.io=http://"), "GIT_CONFIG_GLOBAL=/dev/null", "GITHUB_OUTPUT=/dev/null",
+		"TALOSMITH_FACTORY=" + factory(t),
 	}
 	return w
+}
+
+// factory is a stand-in for the Image Factory, which knows the schematic that says nothing.
+func factory(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/schematics/376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba" {
+			http.NotFound(w, r)
+			return
+		}
+		io.WriteString(w, "customization: {}\n")
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 func (w *world) write(t *testing.T, name, content string, mode os.FileMode) {
@@ -148,7 +165,7 @@ func (w *world) run(t *testing.T, dir, script string, more ...string) string {
 }
 
 var (
-	command = regexp.MustCompile(`^(?:[A-Z_]+=\S+ )*(?:go|git|mkdir|cd|cp|sudo|talosctl|docker|skopeo|echo|gh|printf|auth=|\{ echo)\b? ?`)
+	command = regexp.MustCompile(`^(?:[A-Z_]+=\S+ )*(?:go|git|mkdir|cd|cp|sudo|talosctl|docker|skopeo|echo|gh|printf|auth=|curl|\{ echo)\b? ?`)
 	remark  = regexp.MustCompile(`\s+# .*$`)
 )
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -234,7 +235,7 @@ func FuzzSchematic(f *testing.F) {
 func FuzzRoundTrip(f *testing.F) {
 	f.Add("quiet", "network: ${x}\n", uint8(10), "machine: {}\n", "siderolabs/gvisor", "rpi_5", "configTxt", "a\n", 1.5, int64(3), "GRUB")
 	f.Add("a b", "é%{", uint8(12), "# EOT\nEOT\n", "gvisor", "rock5b", "e\u0301", "\x00\x7f$${", 1e15, int64(-1<<63), "sd-boot")
-	f.Add("", "\r\n", uint8(255), "a: |\n  $$$ { \t\n\n", "siderolabs/x y", "", "", "on", -0.0, int64(0), "none")
+	f.Add("", "\r\n", uint8(255), "a: |\n  $$$ { \t\n\n", "siderolabs/x y", "", "", "on", math.Copysign(0, -1), int64(0), "none")
 	f.Fuzz(func(t *testing.T, arg, meta string, key uint8, config, extension, overlay, option, text string, number float64, n int64, loader string) {
 		s := &schematic.Schematic{Overlay: schematic.Overlay{Name: overlay, Options: map[string]any{option: text, "list": []any{number, n, nil, map[string]any{option: true}}}}}
 		if err := s.Customization.Bootloader.UnmarshalText([]byte(loader)); err != nil {
