@@ -24,7 +24,7 @@ var (
 	ErrUnauthorized = errors.New("not authorized")
 )
 
-// Classes of what can go wrong at a registry: sections of docs/errors.md.
+// Classes of what can go wrong at a registry, or with a bundle: sections of docs/errors.md.
 const (
 	classDigest       = "wrong-digest"
 	classNotFound     = "not-found"
@@ -37,6 +37,8 @@ const (
 	classRefused      = "connection-refused"
 	classBroken       = "connection-broken"
 	classAnswer       = "registry-error"
+	classBundled      = "not-in-bundle"
+	classBundle       = "bad-bundle"
 )
 
 // explain says what went wrong at an endpoint, what to do about it, and where more is to be read.

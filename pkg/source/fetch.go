@@ -24,20 +24,11 @@ func (s *Sources) resolveImage(ctx context.Context, image, arch string) (*Artifa
 	if err != nil {
 		return nil, fmt.Errorf("not a reference as REGISTRY/REPOSITORY:TAG or …@sha256:…: %w", err)
 	}
-	docs := remoteDocuments{s: s, repo: ref.Context()}
-	digest := ref.Identifier()
-	if _, byDigest := ref.(name.Digest); !byDigest {
-		raw, err := docs.get(ctx, "manifests", digest, "")
-		if err != nil {
-			return nil, err
-		}
-		digest = digestOf(raw)
-		if err := s.cacheDocument(digest, raw); err != nil {
-			return nil, err
-		}
-		docs.tagged = map[string][]byte{digest: raw}
+	docs, digest, err := s.lookUp(ctx, ref)
+	if err == nil {
+		err = checkDigest(digest)
 	}
-	if err := checkDigest(digest); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	a, err := artifact(ctx, docs, digest, arch, s.lim)
@@ -47,6 +38,34 @@ func (s *Sources) resolveImage(ctx context.Context, image, arch string) (*Artifa
 	repo := ref.Context()
 	a.Reference = dockerName(repo.RegistryStr()) + "/" + repo.RepositoryStr() + "@" + digest
 	return a, nil
+}
+
+// lookUp finds the digest behind a reference, and where its documents are.
+func (s *Sources) lookUp(ctx context.Context, ref name.Reference) (documents, string, error) {
+	if s.bundle != nil {
+		digest, err := s.bundle.find(ref)
+		return s.bundle, digest, err
+	}
+	docs := remoteDocuments{s: s, repo: ref.Context()}
+	digest := ref.Identifier()
+	if _, byDigest := ref.(name.Digest); byDigest {
+		return docs, digest, nil
+	}
+	raw, err := docs.get(ctx, "manifests", digest, "")
+	if err != nil {
+		return nil, "", err
+	}
+	digest = digestOf(raw)
+	docs.tagged = map[string][]byte{digest: raw}
+	return docs, digest, s.cacheDocument(digest, raw)
+}
+
+// documents are those of an image's repository.
+func (s *Sources) documents(repo name.Repository) documents {
+	if s.bundle != nil {
+		return s.bundle
+	}
+	return remoteDocuments{s: s, repo: repo}
 }
 
 // remoteDocuments are those of a registry's repository.

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,20 +26,15 @@ func (s *Sources) push(ctx context.Context, tag string, what remote.Taggable) (s
 	if err != nil {
 		return "", fmt.Errorf("not a tag as REGISTRY/REPOSITORY:TAG: %w", err)
 	}
-	ep := endpoint{repo: ref.Context(), block: dockerName(ref.RegistryStr())}
-	if ep.registry(s).Scheme() == "http" {
-		if ref, err = name.NewTag(tag, name.Insecure); err != nil {
-			return "", err
-		}
-	}
-	base, err := s.base(ep)
+	return s.upload(ctx, ref, what)
+}
+
+// upload puts an image or index under a tag or its digest.
+func (s *Sources) upload(ctx context.Context, ref name.Reference, what remote.Taggable) (string, error) {
+	ep, ref := s.direct(ref)
+	options, err := s.uploading(ctx, ep)
 	if err != nil {
 		return "", err
-	}
-	options := []remote.Option{
-		remote.WithContext(ctx), remote.WithTransport(base), remote.WithAuthFromKeychain(s.keychain), remote.WithJobs(3),
-		// The transport repeats requests; an upload whose body was under way is begun again by remote, once.
-		remote.WithRetryStatusCodes(), remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Steps: 2}),
 	}
 	var hash v1.Hash
 	switch t := what.(type) {
@@ -53,8 +49,30 @@ func (s *Sources) push(ctx context.Context, tag string, what remote.Taggable) (s
 	default:
 		return "", fmt.Errorf("%T is neither an image nor an index", what)
 	}
+	if other := (carriedError{}); errors.As(err, &other) {
+		return "", other.error
+	}
 	if err != nil {
 		return "", explain(ep, err)
 	}
 	return hash.String(), nil
+}
+
+// direct is the way to a reference's registry itself, and the reference as go-containerregistry wants it.
+func (s *Sources) direct(ref name.Reference) (endpoint, name.Reference) {
+	ep := endpoint{repo: ref.Context(), block: dockerName(ref.Context().RegistryStr())}
+	repo := ep.registry(s).Repo(ref.Context().RepositoryStr())
+	if d, ok := ref.(name.Digest); ok {
+		return ep, repo.Digest(d.DigestStr())
+	}
+	return ep, repo.Tag(ref.Identifier())
+}
+
+func (s *Sources) uploading(ctx context.Context, ep endpoint) ([]remote.Option, error) {
+	base, err := s.base(ep)
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithTransport(base), remote.WithAuthFromKeychain(s.keychain), remote.WithJobs(3),
+		// The transport repeats requests; an upload whose body was under way is begun again by remote, once.
+		remote.WithRetryStatusCodes(), remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Steps: 2}),
+	}, err
 }

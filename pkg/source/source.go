@@ -83,6 +83,7 @@ type Registry struct {
 // Options of [New]. All have defaults but Cache.
 type Options struct {
 	Cache      string              // directory for verified blobs by digest; several processes may share it
+	Bundle     string              // file of [Sources.WriteBundle] that images are read from, and from nowhere else; "": from registries
 	Mirrors    []Mirror            // asked before those of Registries
 	Registries map[string]Registry // by host, as in references
 	Keychain   authn.Keychain      // credentials; default [Keychain]
@@ -103,6 +104,7 @@ type Event struct {
 // Sources resolves references and gets what they name. It may be used by several goroutines.
 type Sources struct {
 	cache      string
+	bundle     *bundle             // nil: registries are asked
 	mirrors    map[string][]Mirror // by host
 	registries map[string]Registry
 	keychain   authn.Keychain
@@ -129,6 +131,9 @@ func New(o Options) *Sources {
 		mirrors: map[string][]Mirror{}, registries: map[string]Registry{},
 		wait: sleep, stall: time.Minute,
 		bases: map[string]http.RoundTripper{}, clients: map[clientKey]*clientOnce{}, checked: map[string]bool{},
+	}
+	if o.Bundle != "" {
+		s.bundle = &bundle{name: o.Bundle}
 	}
 	for _, m := range o.Mirrors {
 		host := dockerName(m.Host)
@@ -239,18 +244,20 @@ func (s *Sources) Missing(a *Artifact) (missing []Layer) {
 }
 
 func (s *Sources) layer(ctx context.Context, a *Artifact, l Layer) (tree.Blob, error) {
-	if b, err := s.cached(ctx, l.Digest, l.Size); b != nil || err != nil {
-		return b, err
-	}
-	switch {
-	case a.Ref.Image != "":
+	if a.Ref.Image != "" {
 		d, err := name.NewDigest(a.Reference)
 		if err != nil {
 			return nil, err
 		}
-		if err := s.download(ctx, d.Context(), l.Digest, l.Size); err != nil {
-			return nil, err
-		}
+		return s.blob(ctx, d.Context(), l.Digest, l.Size)
+	}
+	if s.bundle != nil && s.bundle.has(l.Digest) { // of a file that is not here: see [Sources.Bundled]
+		return s.bundle.blob(ctx, l.Digest, l.Size)
+	}
+	if b, err := s.cached(ctx, l.Digest, l.Size); b != nil || err != nil {
+		return b, err
+	}
+	switch {
 	case a.Ref.OCILayout != "":
 		if err := s.importLayout(ctx, a); err != nil {
 			return nil, err
@@ -260,9 +267,27 @@ func (s *Sources) layer(ctx context.Context, a *Artifact, l Layer) (tree.Blob, e
 			return nil, err
 		}
 	}
-	b, err := s.cached(ctx, l.Digest, l.Size)
+	return s.mustCached(ctx, l.Digest, l.Size)
+}
+
+// blob returns any blob of an image: from the bundle, or from the cache, where it is put first if it is not there.
+func (s *Sources) blob(ctx context.Context, repo name.Repository, digest string, size int64) (tree.Blob, error) {
+	if s.bundle != nil {
+		return s.bundle.blob(ctx, digest, size)
+	}
+	if b, err := s.cached(ctx, digest, size); b != nil || err != nil {
+		return b, err
+	}
+	if err := s.download(ctx, repo, digest, size); err != nil {
+		return nil, err
+	}
+	return s.mustCached(ctx, digest, size)
+}
+
+func (s *Sources) mustCached(ctx context.Context, digest string, size int64) (tree.Blob, error) {
+	b, err := s.cached(ctx, digest, size)
 	if b == nil && err == nil {
-		err = fmt.Errorf("%s is not there any more", l.Digest)
+		err = fmt.Errorf("%s is not there any more", digest)
 	}
 	return b, err
 }
