@@ -228,6 +228,8 @@ type run struct {
 	store *store.Store
 	ran   map[string]int // steps by name
 	notes []string
+
+	bundled bool // the profile's archives need not be there
 }
 
 func (w *world) run() *run {
@@ -253,7 +255,7 @@ func (r *run) profile(text string) *profile.Profile {
 	r.t.Helper()
 	name := filepath.Join(r.dir, "extensions.hcl")
 	r.check(os.WriteFile(name, []byte(text), 0o600))
-	p, diags := profile.Load(name, profile.Options{})
+	p, diags := profile.Load(name, profile.Options{Bundled: r.bundled})
 	if diags.HasErrors() {
 		r.t.Fatal(diags)
 	}

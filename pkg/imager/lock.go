@@ -18,6 +18,7 @@ type Found struct {
 	Reference string // without a digest; files relative to the profile
 	From      string
 	Artifact  *source.Artifact
+	ref       source.Ref // as the profile or the catalogue names it
 	// Stale says why the lock's pin, if there is a lock, does not hold.
 	Stale string
 }

@@ -114,7 +114,15 @@ func prepareOut(ctx context.Context, o Options) (unlock func() error, err error)
 	if unlock, err = o.Store.Lock(ctx, "out "+o.Out); err != nil {
 		return nil, err
 	}
-	left, err := filepath.Glob(filepath.Join(o.Out, atomicfile.Prefix+"*"))
+	if err := removeLeft(filepath.Join(o.Out, atomicfile.Prefix+"*")); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	return unlock, nil
+}
+
+// removeLeft removes files of a pattern that nobody is writing.
+func removeLeft(pattern string) error {
+	left, err := filepath.Glob(pattern)
 	for _, name := range left {
 		lock := flock.New(name)
 		if held, err2 := lock.TryLock(); held && err2 == nil {
@@ -122,8 +130,5 @@ func prepareOut(ctx context.Context, o Options) (unlock func() error, err error)
 		}
 		err = errors.Join(err, lock.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, unlock())
-	}
-	return unlock, nil
+	return err
 }

@@ -173,7 +173,7 @@ func didYouMean(names []string) string {
 
 // resolve looks a name up, by its pin where it has one. What it finds is noted for a lock.
 func (r *resolver) resolve(ctx context.Context, name string, ref source.Ref, arch, from string) (*source.Artifact, error) {
-	f := Found{Name: name, Arch: arch, Reference: portable(ref, r.p.Dir), From: from}
+	f := Found{Name: name, Arch: arch, Reference: portable(ref, r.p.Dir), From: from, ref: ref}
 	pin, pinned := r.lock.Find(name)
 	reference, digest, _ := pin.For(arch)
 	if pinned {
@@ -184,7 +184,14 @@ func (r *resolver) resolve(ctx context.Context, name string, ref source.Ref, arc
 	} else if r.lock != nil {
 		f.Stale = "it is not in the lock"
 	}
-	a, err := r.src.Resolve(ctx, ref, arch)
+	var a *source.Artifact
+	var err error
+	if pinned && f.Stale == "" {
+		a, err = r.src.Bundled(ctx, ref, arch, source.Pin{Index: digest, Manifest: pin.Architectures[arch].Digest})
+	}
+	if a == nil && err == nil {
+		a, err = r.src.Resolve(ctx, ref, arch)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,8 @@ type decoder struct {
 	declared map[string]*Extension
 	// mustExist: files of the host are looked for.
 	mustExist bool
+	// bundled: archives and layouts need not exist.
+	bundled bool
 }
 
 // block checks a block's names.

@@ -43,8 +43,9 @@ var (
 
 	// Paths are relative to the profile.
 	hostFile      = kind{name: "the path of a file", cty: cty.String, json: stringSchema, decode: decodePath(isFile, false)}
-	hostArchive   = kind{name: "the path of a file", cty: cty.String, json: stringSchema, decode: decodePath(isFile, true)}
+	hostArchive   = kind{name: "the path of a file", cty: cty.String, json: stringSchema, decode: unlessBundled(decodePath(isFile, true))}
 	hostDirectory = kind{name: "the path of a directory", cty: cty.String, json: stringSchema, decode: decodePath(isDirectory, true)}
+	hostLayout    = kind{name: "the path of a directory", cty: cty.String, json: stringSchema, decode: unlessBundled(decodePath(isDirectory, true))}
 
 	extensionRefs = kind{name: "a list of extensions", cty: cty.List(cty.String), json: listSchema, decode: decodeExtensionRefs}
 
@@ -185,6 +186,17 @@ func decodePath(is func(os.FileInfo) string, patterns bool) func(*decoder, *sett
 			}
 		}
 		return name
+	}
+}
+
+// unlessBundled decodes what need not be there where a bundle may have it.
+func unlessBundled(decode func(*decoder, *setting, cty.Value) any) func(*decoder, *setting, cty.Value) any {
+	return func(d *decoder, s *setting, v cty.Value) any {
+		must := d.mustExist
+		d.mustExist = must && !d.bundled
+		of := decode(d, s, v)
+		d.mustExist = must
+		return of
 	}
 }
 

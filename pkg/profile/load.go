@@ -28,6 +28,8 @@ const (
 type Options struct {
 	// Env looks up environment variables, which override variables of the same name; nil for none.
 	Env func(string) (string, bool)
+	// Bundled: archives and layouts of extensions need not be there, as a bundle has them.
+	Bundled bool
 }
 
 // Load reads a profile: a file (.hcl, or .json for HCL's JSON syntax), or a directory, of which all *.hcl and *.hcl.json count as one.
@@ -167,7 +169,7 @@ func cause(err error) string {
 func decode(p *Profile, bodies []*hclsyntax.Body, o Options, diags *diagnostics) {
 	e := &evaluator{diagnostics: diags, env: o.Env, meter: meter{left: budget}, names: map[string]*binding{}, extensions: map[string]*block{}}
 	e.functions = e.standardFunctions(p.Dir)
-	d := &decoder{evaluator: e, dir: p.Dir, declared: map[string]*Extension{}, mustExist: true}
+	d := &decoder{evaluator: e, dir: p.Dir, declared: map[string]*Extension{}, mustExist: true, bundled: o.Bundled}
 
 	whole := &hclsyntax.Body{}
 	for _, body := range bodies {

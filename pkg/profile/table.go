@@ -173,7 +173,7 @@ var extensionSpec = &blockSpec{
 		{name: "path", kind: hostDirectory, doc: "A directory with `manifest.yaml` and `rootfs/`. A pattern (`*`, `?`, `[…]`) must match exactly one."},
 		{name: "image", kind: text, rule: imageRule, doc: "An image in a registry, with tag or digest: `registry.corp/talos/agent:1.4.0`."},
 		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree. A pattern must match exactly one."},
-		{name: "oci_layout", kind: hostDirectory, doc: "A directory with an OCI layout. A pattern must match exactly one."},
+		{name: "oci_layout", kind: hostLayout, doc: "A directory with an OCI layout. A pattern must match exactly one."},
 		{name: "version", noun: "extension version", kind: text, rule: extensionVersionRule,
 			doc: "Version of an extension that is written here; required there."},
 		{name: "description", kind: text, rule: shortRule, doc: "One sentence for `talosctl get extensions`."},
