@@ -3,6 +3,7 @@
 // The environment, all of it machine-local and none of it part of what is built (but SOURCE_DATE_EPOCH):
 //
 //	TALOSMITH_CACHE    folder of the store and of downloads; default: talosmith in the user's cache folder
+//	TALOSMITH_FROM     a file of `mage bundle`: images come from it, and none from the network
 //	TALOSMITH_MIRRORS  HOST=URL,…: registries to ask first
 //	TALOSMITH_VERIFY   1: run every step even if its output is stored, and compare
 //	TALOSMITH_STORE_WRITE  1: upload what is made here to the profile's store; 0: don't; default: what the profile says
@@ -110,7 +111,11 @@ func load(o Options) (*Session, error) {
 	s := &Session{o: o.withDefaults()}
 	s.print = newPrinter(s.o)
 	var diags hcl.Diagnostics
-	s.Profile, diags = profile.Load(s.o.Profile, profile.Options{Env: s.o.Env})
+	from, err := bundleFile(s.o.Env)
+	if err != nil {
+		return s, err
+	}
+	s.Profile, diags = profile.Load(s.o.Profile, profile.Options{Env: s.o.Env, Bundled: from != ""})
 	return s, s.show(diags)
 }
 
@@ -124,8 +129,12 @@ func (s *Session) connect() (cache string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
 	}
+	from, err := bundleFile(s.o.Env)
+	if err != nil {
+		return "", err
+	}
 	s.sources = source.New(source.Options{
-		Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
+		Bundle: from, Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
 		Log: s.log(), Progress: s.print.download,
 		Verify: s.verify(),
 	})

@@ -66,7 +66,11 @@ func (s *Session) Lock(ctx context.Context, update string) error {
 	for _, c := range changed {
 		fmt.Fprintln(s.o.Stdout, c)
 	}
-	if update == "" {
+	from, err := bundleFile(s.o.Env)
+	if err != nil {
+		return err
+	}
+	if update == "" && from == "" { // in a bundle, no tag moves
 		if err := s.reportMoved(ctx, lock); err != nil {
 			return err
 		}
@@ -125,16 +129,7 @@ func (s *Session) CheckLock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wrong := g.Stale()
-	needed := map[string]bool{}
-	for _, f := range g.Found {
-		needed[f.Name] = true
-	}
-	for _, p := range old.Pins {
-		if !needed[p.Name] {
-			wrong = append(wrong, p.Name+": the profile does not name it")
-		}
-	}
+	wrong := mismatches(old, g.Resolution)
 	for _, w := range wrong {
 		fmt.Fprintln(s.o.Stdout, w)
 	}
@@ -143,6 +138,21 @@ func (s *Session) CheckLock(ctx context.Context) error {
 	}
 	fmt.Fprintf(s.o.Stdout, "%s matches the profile: %d pins\n", s.lockPath(), len(old.Pins))
 	return nil
+}
+
+// mismatches are all that a lock has otherwise than the profile.
+func mismatches(lock *profile.Lock, res *imager.Resolution) []string {
+	wrong := res.Stale()
+	needed := map[string]bool{}
+	for _, f := range res.Found {
+		needed[f.Name] = true
+	}
+	for _, p := range lock.Pins {
+		if !needed[p.Name] {
+			wrong = append(wrong, p.Name+": the profile does not name it")
+		}
+	}
+	return wrong
 }
 
 func pinNames(l *profile.Lock) (names []string) {

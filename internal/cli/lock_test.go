@@ -28,7 +28,9 @@ func TestLockChanges(t *testing.T) {
 		{[]string{"moved    a 1 d -> 2 d"}, func(p *profile.Pin) { p.Version = "2" }},
 		{[]string{"changed  a"}, func(p *profile.Pin) { p.From = "g" }},
 		{[]string{"changed  a"}, func(p *profile.Pin) { delete(p.Architectures, "arm64") }},
-		{[]string{"changed  a"}, func(p *profile.Pin) { p.Architectures["arm64"] = profile.PinnedArchitecture{Index: "x", Digest: "x", Size: 2} }},
+		{[]string{"changed  a"}, func(p *profile.Pin) {
+			p.Architectures["arm64"] = profile.PinnedArchitecture{Index: "x", Digest: "x", Size: 2}
+		}},
 	} {
 		if diff := cmp.Diff(c.want, lockChanges(old, pin(c.change))); diff != "" {
 			t.Error(diff)

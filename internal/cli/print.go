@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -167,6 +168,17 @@ func (p *printer) pushed(i imager.Pushed) {
 	defer p.mu.Unlock()
 	ref := i.Tag + "@" + i.Digest
 	p.printf(p.out, "%s\n  machine configuration:  machine.install.image: %s\n  running machine:        talosctl upgrade --image %s\n", i.Tag, ref, ref)
+}
+
+func (p *printer) copied(c source.Copied) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := "copied"
+	if c.There {
+		state = "there already"
+	}
+	image, _, _ := strings.Cut(c.Name, "@")
+	p.printf(p.out, "%s@%s  %s\n", image, c.Digest, state)
 }
 
 // end says what all was done, and leaves the terminal as it was.

@@ -48,8 +48,6 @@ var substitutes = []instead{
 	{regexp.MustCompile(`^go tool mage inspect ghcr.io/siderolabs/installer:(\S+)$`), "go tool mage inspect ghcr.io/siderolabs/installer-base:$1",
 		"the stand-in release has no installer, but its base"},
 	{regexp.MustCompile(`^(go tool mage diff .*)$`), "$1 || test $$? = 1", "1 says that they differ"},
-	{regexp.MustCompile(`^skopeo copy --all docker://ghcr.io/(\S+) (.*)$`),
-		"skopeo --override-os=linux --insecure-policy copy -q --src-tls-verify=false --dest-tls-verify=false --all docker://$$STANDIN/$1 $2", "both registries are on this machine"},
 	{regexp.MustCompile(`^(.*go tool mage all -locked)$`), "rm -rf out; TALOSMITH_MIRRORS=ghcr.io=http://127.0.0.1:1 $1", "the network is cut off"},
 	{regexp.MustCompile(`^mkdir -p ~/\.docker$|^auth=.*$|^printf '\{"auths".*$`), ":", "there is no account"},
 }
@@ -114,7 +112,7 @@ exec "`+mage+`" "$@"
 `, 0o755)
 	w.env = []string{
 		"PATH=" + w.bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TALOSMITH_CACHE=" + filepath.Join(w.dir, "cache"), "TALOSMITH_MIRRORS=" + release.Mirror(),
-		"STANDIN=" + strings.TrimPrefix(release.Mirror(), "ghcr.io=http://"), "GIT_CONFIG_GLOBAL=/dev/null", "GITHUB_OUTPUT=/dev/null",
+		"GIT_CONFIG_GLOBAL=/dev/null", "GITHUB_OUTPUT=/dev/null",
 		"TALOSMITH_FACTORY=" + factory(t),
 	}
 	return w

@@ -50,6 +50,7 @@ var Packages = map[string]string{
 	"skopeo":             "skopeo",
 	"sqfs2tar":           "squashfs-tools-ng",
 	"tar":                "tar",
+	"unshare":            "util-linux",
 	"unsquashfs":         "squashfs-tools",
 	"xfs_db":             "xfsprogs",
 	"xfs_repair":         "xfsprogs",

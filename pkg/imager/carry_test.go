@@ -39,7 +39,7 @@ extension "pinned" {
   image = "ghcr.io/siderolabs/pinned@DIGEST"
 }
 extension "archive" {
-  tarball = "archive-${arch}.tar"
+  tarball = "archive-*${arch}.tar"
 }
 image "metal" {
   architectures = ["amd64", "arm64"]
@@ -59,7 +59,7 @@ func carriedWorld(t *testing.T) (w *world, text string) {
 		img := w.image(arch, map[string]string{"manifest.yaml": manifest("archive", "1"), "rootfs/usr/local/archive": arch})
 		tag, err := name.NewTag("archive:1")
 		w.check(err)
-		w.check(tarball.WriteToFile(filepath.Join(w.dir, "archive-"+arch+".tar"), tag, img))
+		w.check(tarball.WriteToFile(filepath.Join(w.dir, "archive-1-"+arch+".tar"), tag, img))
 	}
 	return w, strings.Replace(carriedProfile, "DIGEST", w.digests["pinned:1"], 1)
 }
@@ -149,7 +149,7 @@ func TestBundle(t *testing.T) {
 	// Elsewhere: the repository without its archives, and the bundle.
 	w.registry.Close()
 	for _, arch := range []string{"amd64", "arm64"} {
-		w.check(os.Remove(filepath.Join(w.dir, "archive-"+arch+".tar")))
+		w.check(os.Remove(filepath.Join(w.dir, "archive-1-"+arch+".tar")))
 	}
 	for _, dir := range []string{"downloads", "store", "out"} {
 		w.check(os.RemoveAll(filepath.Join(w.dir, dir)))
@@ -173,6 +173,12 @@ func TestBundle(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(w.dir, "downloads")); err == nil {
 		t.Error("something was copied into the cache")
+	}
+
+	relocked, err := inside.lock(text, lock)
+	w.check(err)
+	if diff := cmp.Diff(lock, relocked); diff != "" {
+		t.Errorf("locked again from the bundle: %s", diff)
 	}
 
 	// A bundle of a bundle is the same.

@@ -3,6 +3,7 @@ package imager
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -37,12 +38,18 @@ func stale(pin profile.Pin, f Found) string {
 	switch {
 	case !ok:
 		return "the lock does not have it for " + f.Arch
-	case reference != f.Reference:
+	case reference != f.Reference && !fits(f.Reference, reference):
 		return fmt.Sprintf("the profile names %s, the lock has %s", f.Reference, reference)
 	case pin.From != f.From:
 		return fmt.Sprintf("it comes from %s, the lock has it from %s", f.From, pin.From)
 	}
 	return ""
+}
+
+// fits tells whether a lock's reference is one that a pattern stands for. The profile has a pattern where no file fits it, but a bundle may.
+func fits(pattern, reference string) bool {
+	ok, err := path.Match(pattern, reference)
+	return ok && err == nil
 }
 
 // mayKeep tells whether a pin of an official extension holds: it is of the profile's release, or releases may be mixed.

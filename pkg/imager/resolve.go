@@ -187,6 +187,7 @@ func (r *resolver) resolve(ctx context.Context, name string, ref source.Ref, arc
 	var a *source.Artifact
 	var err error
 	if pinned && f.Stale == "" {
+		f.Reference = reference
 		a, err = r.src.Bundled(ctx, ref, arch, source.Pin{Index: digest, Manifest: pin.Architectures[arch].Digest})
 	}
 	if a == nil && err == nil {

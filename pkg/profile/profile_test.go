@@ -323,3 +323,37 @@ func TestAll(t *testing.T) {
 		t.Errorf("got %d diagnostics, want all of them", len(diags))
 	}
 }
+
+// TestBundled: what a bundle has need not be there; everything else has to.
+func TestBundled(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "extensions.hcl")
+	const text = `talos { version = "v1.13.9" }
+extension "a" { tarball = "a-*.tar" }
+extension "b" { oci_layout = "b" }
+extension "c" { path = "c" }
+image "x" {
+  extensions = [extension.a, extension.b, extension.c]
+  output "iso" {}
+}
+`
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for bundled, want := range map[bool]int{false: 3, true: 1} {
+		p, diags := Load(name, Options{Bundled: bundled})
+		if len(diags) != want || !strings.Contains(diags[len(diags)-1].Detail, filepath.ToSlash(filepath.Join(dir, "c"))) {
+			t.Errorf("bundled %v: %v", bundled, diags)
+		}
+		if bundled && p.Extensions[0].For("amd64").Tarball != filepath.Join(dir, "a-*.tar") {
+			t.Errorf("tarball %q", p.Extensions[0].For("amd64").Tarball)
+		}
+	}
+	// What is there is taken as ever.
+	if err := os.WriteFile(filepath.Join(dir, "a-1.tar"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := Load(name, Options{Bundled: true}); p.Extensions[0].For("amd64").Tarball != filepath.Join(dir, "a-1.tar") {
+		t.Errorf("tarball %q", p.Extensions[0].For("amd64").Tarball)
+	}
+}

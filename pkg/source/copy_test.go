@@ -163,7 +163,7 @@ func TestCopyToDockerRegistry(t *testing.T) {
 	if err := os.WriteFile(htpasswd, []byte(tooltest.Run(t, "htpasswd", "-nbB", "user", "s3cret")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	host := dockerRegistry(t, "  tls: {certificate: "+cert+", key: "+key+"}\nauth: {htpasswd: {realm: test, path: "+htpasswd+"}}\n")
+	host := tooltest.DockerRegistry(t, "  tls: {certificate: "+cert+", key: "+key+"}\nauth: {htpasswd: {realm: test, path: "+htpasswd+"}}\n")
 	refs := cargoOf(t)
 	settings := map[string]Registry{host: {CA: filepath.Join(ca.dir, "ca.pem")}}
 	home, _, _ := sources(t, Options{Registries: settings, Keychain: only{host, password{"user", "s3cret"}}})

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,7 +15,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,58 +60,6 @@ func (a *authority) sign(t testing.TB, name string) (cert, key string) {
 	return filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
 }
 
-// dockerRegistry starts Debian's registry server with more lines of its configuration, and returns its host.
-func dockerRegistry(t testing.TB, config string) (host string) {
-	t.Helper()
-	server := tooltest.Need(t, "docker-registry")
-	for range 5 { // a free port may be another's a moment later
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		host = l.Addr().String()
-		l.Close()
-		dir := t.TempDir()
-		write(t, dir, "config.yml=version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: "+dir+"/data}}\nhttp:\n  addr: "+host+"\n  secret: x\n"+config)
-		var out bytes.Buffer
-		cmd := exec.Command(server, "serve", dir+"/config.yml")
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan struct{})
-		go func() { cmd.Wait(); close(done) }()
-		t.Cleanup(func() { cmd.Process.Kill(); <-done })
-		if listens(host, done) {
-			return host
-		}
-		cmd.Process.Kill()
-		<-done
-		t.Logf("docker-registry on %s: %s", host, out.String())
-	}
-	t.Fatal("docker-registry does not start")
-	return ""
-}
-
-// listens waits until a server can be reached, and tells whether it is the process that is not done.
-func listens(host string, done chan struct{}) bool {
-	for range 300 {
-		c, err := net.Dial("tcp", host)
-		if err == nil {
-			c.Close()
-		}
-		select {
-		case <-done:
-			return false
-		case <-time.After(50 * time.Millisecond):
-			if err == nil {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // password is a keychain of one account.
 type password struct{ user, word string }
 
@@ -130,7 +76,7 @@ func TestDockerRegistry(t *testing.T) {
 	if err := os.WriteFile(htpasswd, []byte(tooltest.Run(t, "htpasswd", "-nbB", "user", "s3cret")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	host := dockerRegistry(t, "  tls: {certificate: "+cert+", key: "+key+"}\nauth: {htpasswd: {realm: test, path: "+htpasswd+"}}\n")
+	host := tooltest.DockerRegistry(t, "  tls: {certificate: "+cert+", key: "+key+"}\nauth: {htpasswd: {realm: test, path: "+htpasswd+"}}\n")
 	settings := map[string]Registry{host: {CA: filepath.Join(ca.dir, "ca.pem")}}
 	login := password{"user", "s3cret"}
 	ref := host + "/team/app:v1"
@@ -271,7 +217,7 @@ func TestClientCertificate(t *testing.T) {
 	cert, key := ca.sign(t, "server")
 	clientCert, clientKey := ca.sign(t, "client")
 	file := filepath.Join(ca.dir, "ca.pem")
-	host := dockerRegistry(t, "  tls: {certificate: "+cert+", key: "+key+", clientcas: ["+file+"]}\n")
+	host := tooltest.DockerRegistry(t, "  tls: {certificate: "+cert+", key: "+key+", clientcas: ["+file+"]}\n")
 	s, _, _ := sources(t, Options{Registries: map[string]Registry{host: {CA: file, ClientCert: clientCert, ClientKey: clientKey}}})
 	if _, err := s.Push(t.Context(), host+"/a:v1", image(t, "amd64", tarOf("a=1"))); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
-// Package source is where bytes come from: images in registries, OCI layouts, archives and plain directories, each resolved to
-// digests first, then read into a [tree.Tree], safely.
+// Package source is where bytes come from: images in registries, bundles, OCI layouts, archives and plain directories, each resolved
+// to digests first, then read into a [tree.Tree], safely. It also carries images elsewhere: into a bundle, or another registry.
 //
 //	Ref ──Resolve──► Artifact (digests; plain data) ──Layer──► blobs in the cache ──Flatten──► tree over a spool ──WritePack──► one file
 //
