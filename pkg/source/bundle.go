@@ -112,8 +112,8 @@ func (b *bundle) list() error {
 	if _, err := f.ReadAt(zeros, end); err != nil || len(strings.Trim(string(zeros), "\x00")) > 0 {
 		return errors.New("the end of the archive is missing: it was not copied to its end")
 	}
-	for name, content := range docs {
-		if content == nil {
+	for _, name := range []string{"oci-layout", "index.json"} {
+		if docs[name] == nil {
 			return fmt.Errorf("%s is missing: it was not made by `mage bundle`", name)
 		}
 	}
