@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,12 +12,9 @@ import (
 )
 
 // bundleFile is the file that images are read from in place of registries; empty: there is none.
-func bundleFile(env func(string) (string, bool)) (string, error) {
-	name, ok := env("TALOSMITH_FROM")
-	if !ok || name == "" {
-		return "", nil
-	}
-	return filepath.Abs(name)
+func bundleFile(env func(string) (string, bool)) string {
+	name, _ := env("TALOSMITH_FROM")
+	return name
 }
 
 // Bundle writes everything that the lock names, and that doesn't lie in the repository, into one file.

@@ -111,11 +111,7 @@ func load(o Options) (*Session, error) {
 	s := &Session{o: o.withDefaults()}
 	s.print = newPrinter(s.o)
 	var diags hcl.Diagnostics
-	from, err := bundleFile(s.o.Env)
-	if err != nil {
-		return s, err
-	}
-	s.Profile, diags = profile.Load(s.o.Profile, profile.Options{Env: s.o.Env, Bundled: from != ""})
+	s.Profile, diags = profile.Load(s.o.Profile, profile.Options{Env: s.o.Env, Bundled: bundleFile(s.o.Env) != ""})
 	return s, s.show(diags)
 }
 
@@ -129,12 +125,8 @@ func (s *Session) connect() (cache string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
 	}
-	from, err := bundleFile(s.o.Env)
-	if err != nil {
-		return "", err
-	}
 	s.sources = source.New(source.Options{
-		Bundle: from, Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
+		Bundle: bundleFile(s.o.Env), Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
 		Log: s.log(), Progress: s.print.download,
 		Verify: s.verify(),
 	})

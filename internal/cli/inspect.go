@@ -46,12 +46,8 @@ func (o InspectOptions) open(ctx context.Context, ref string) (*inspect.Artefact
 	if err != nil {
 		return nil, fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
 	}
-	from, err := bundleFile(o.Env)
-	if err != nil {
-		return nil, err
-	}
 	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime}))
-	sources := source.New(source.Options{Bundle: from, Cache: filepath.Join(cache, "downloads"), Mirrors: mirrors, Log: log})
+	sources := source.New(source.Options{Bundle: bundleFile(o.Env), Cache: filepath.Join(cache, "downloads"), Mirrors: mirrors, Log: log})
 	return inspect.Open(ctx, ref, inspect.Options{Sources: sources, Arch: o.Arch})
 }
 

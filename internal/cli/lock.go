@@ -66,11 +66,7 @@ func (s *Session) Lock(ctx context.Context, update string) error {
 	for _, c := range changed {
 		fmt.Fprintln(s.o.Stdout, c)
 	}
-	from, err := bundleFile(s.o.Env)
-	if err != nil {
-		return err
-	}
-	if update == "" && from == "" { // in a bundle, no tag moves
+	if update == "" && bundleFile(s.o.Env) == "" { // in a bundle, no tag moves
 		if err := s.reportMoved(ctx, lock); err != nil {
 			return err
 		}

@@ -155,6 +155,9 @@ func TestBundle(t *testing.T) {
 		if got := list(t, must(from.Tree(t.Context(), a, nil, &memSpool{}))); got != want[n.Name] {
 			t.Errorf("%s: tree\n%s, want\n%s", n.Name, got, want[n.Name])
 		}
+		if m := from.Missing(a); len(m) > 0 {
+			t.Errorf("%s: %v would be downloaded", n.Name, m)
+		}
 		carried = append(carried, Named{n.Name, a})
 	}
 	if left := must(filepath.Glob(from.cache + "/*/*/*")); len(left) > 0 {

@@ -230,7 +230,7 @@ func (s *Sources) Layer(ctx context.Context, a *Artifact, i int) (tree.Blob, err
 
 // Missing are the layers that are not in the cache and would be downloaded, each once; none of what lies on this machine.
 func (s *Sources) Missing(a *Artifact) (missing []Layer) {
-	if a.Ref.Image == "" {
+	if a.Ref.Image == "" || s.bundle != nil {
 		return nil
 	}
 	for i, l := range a.Layers {
