@@ -19,7 +19,7 @@ const module = "github.com/talosmith/talosmith/"
 
 // formats are the packages of one on-disk format each: they know trees, and nothing of each other.
 var formats = []string{
-	"pkg/fat", "pkg/gpt", "pkg/grub", "pkg/initramfs", "pkg/iso9660", "pkg/meta", "pkg/squashfs", "pkg/uki", "pkg/vmdisk", "pkg/xfs",
+	"pkg/ext4", "pkg/fat", "pkg/gpt", "pkg/grub", "pkg/initramfs", "pkg/iso9660", "pkg/meta", "pkg/squashfs", "pkg/uki", "pkg/vmdisk", "pkg/xfs",
 }
 
 // rooms are the packages and what they may import of ours. A trailing /... stands for everything below.

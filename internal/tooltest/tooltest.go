@@ -17,9 +17,12 @@ import (
 // Packages are the tools that tests use, with the Debian package that has each. `mage tools` installs them all.
 var Packages = map[string]string{
 	"cpio":               "cpio",
+	"debugfs":            "e2fsprogs",
 	"depmod":             "kmod",
 	"docker-registry":    "docker-registry",
 	"dpkg-deb":           "dpkg",
+	"dumpe2fs":           "e2fsprogs",
+	"e2fsck":             "e2fsprogs",
 	"fsck.fat":           "dosfstools",
 	"genisoimage":        "genisoimage",
 	"git":                "git",
@@ -34,6 +37,7 @@ var Packages = map[string]string{
 	"mdel":               "mtools",
 	"mdir":               "mtools",
 	"minfo":              "mtools",
+	"mkfs.ext4":          "e2fsprogs",
 	"mkfs.vfat":          "dosfstools",
 	"mkfs.xfs":           "xfsprogs",
 	"mksquashfs":         "squashfs-tools",
