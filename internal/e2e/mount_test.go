@@ -17,6 +17,7 @@ import (
 	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/internal/vm"
+	"github.com/talosmith/talosmith/pkg/ext4"
 	"github.com/talosmith/talosmith/pkg/gpt"
 	"github.com/talosmith/talosmith/pkg/iso9660"
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -166,11 +167,12 @@ func TestUpgradeOnBOOT(t *testing.T) {
 	}
 }
 
-// TestKernelMountsXFS lets Linux read and write a file system with directories of every form.
-func TestKernelMountsXFS(t *testing.T) {
-	t.Parallel()
+// forKernel has directories of every form, links, and a file with holes.
+func forKernel(t *testing.T) *tree.Tree {
+	t.Helper()
 	at := time.Unix(1767225600, 0)
 	nodes := []tree.Node{
+		{Path: ".", Mode: fs.ModeDir | 0o755, ModTime: at},
 		{Path: "short", Mode: fs.ModeSymlink | 0o777, ModTime: at, Link: "many/1"},
 		{Path: "long", Mode: fs.ModeSymlink | 0o777, ModTime: at, Link: strings.Repeat("x/", 400)},
 		{Path: "empty", Mode: 0o600, ModTime: at, Content: tree.Zeros(0)},
@@ -182,15 +184,20 @@ func TestKernelMountsXFS(t *testing.T) {
 			nodes = append(nodes, tree.Node{Path: fmt.Sprintf("%s/%d", dir, i), Mode: 0o644, ModTime: at, Content: tree.String(dir)})
 		}
 	}
-	files, err := tree.New(append(nodes, tree.Node{Path: ".", Mode: fs.ModeDir | 0o755, ModTime: at}))
+	files, err := tree.New(nodes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := xfs.Plan(files, xfs.Options{Size: 512 << 20, Label: "test", UUID: [16]byte{1, 2, 3}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(filepath.Join(t.TempDir(), "xfs"))
+	return files
+}
+
+// writeImage writes a file system image to a file.
+func writeImage(t *testing.T, image interface {
+	Size() int64
+	Write(io.WriterAt) error
+}) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,22 +208,62 @@ func TestKernelMountsXFS(t *testing.T) {
 	if err := image.Write(f); err != nil {
 		t.Fatal(err)
 	}
-	got := byPath(sandboxtest.Mount(t, "xfs", f.Name(), true))
+	return f.Name()
+}
+
+// kernelWrites lets Linux write a file into an image of a tree, and compares all others.
+func kernelWrites(t *testing.T, kind, image string, files *tree.Tree) {
+	t.Helper()
+	got := byPath(sandboxtest.Mount(t, kind, image, true))
 	if got["standin-was-here"].Get("size") != "22" {
 		t.Errorf("what the kernel wrote: %v", got["standin-was-here"])
 	}
-	unchanged, err := files.Filter(func(n tree.Node) bool { return n.Path != "." })
-	if err != nil {
-		t.Fatal(err)
-	}
+	top, _ := files.Lookup(".")
 	root := got["."]
 	for i, field := range root.Fields { // it was written to
 		if field.Key == "mtime" {
-			root.Fields[i].Value = strconv.FormatInt(at.Unix(), 10)
+			root.Fields[i].Value = strconv.FormatInt(top.ModTime.Unix(), 10)
 		}
 	}
 	got["."] = root
-	sameFiles(t, got, unchanged)
+	sameFiles(t, got, files)
+}
+
+// TestKernelMountsXFS lets Linux read and write a file system with directories of every form.
+func TestKernelMountsXFS(t *testing.T) {
+	t.Parallel()
+	files := forKernel(t)
+	image, err := xfs.Plan(files, xfs.Options{Size: 512 << 20, Label: "test", UUID: [16]byte{1, 2, 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernelWrites(t, "xfs", writeImage(t, image), files)
+}
+
+// TestKernelMountsEXT4 does the same, without writing first. After that e2fsck finds nothing, and we read what the kernel wrote.
+func TestKernelMountsEXT4(t *testing.T) {
+	t.Parallel()
+	files := forKernel(t)
+	image, err := ext4.Plan(files, ext4.Options{Size: 300 << 20, Label: "test", UUID: [16]byte{1, 2, 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := writeImage(t, image)
+	sameFiles(t, byPath(sandboxtest.Mount(t, "ext4", name, false)), files)
+	kernelWrites(t, "ext4", name, files)
+	tooltest.Run(t, "e2fsck", "-fn", name)
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := ext4.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := fs.ReadFile(r, "standin-was-here"); err != nil || string(b) != "written by the kernel\n" {
+		t.Errorf("read %q, %v", b, err)
+	}
 }
 
 // TestBiggerDisk boots the disk image on a disk that is larger, so that the table's copy is not at its end.

@@ -34,6 +34,7 @@ type Machine struct {
 	KernelArgs     string
 
 	Data []string // further virtio disks, never booted from: vda, vdb, … where Disk is empty
+	Keep bool     // what the machine writes to Data stays there; all else that it writes is gone with it
 
 	MemoryMiB int           // default 2048
 	Timeout   time.Duration // of Boot, from QEMU's start; default 10 minutes
@@ -189,8 +190,12 @@ func (m Machine) drives() (args []string, err error) {
 	}
 	add("usb", m.USB, "snapshot=on", "usb-storage,bootindex=0")
 	add("disk", m.Disk, "snapshot=on", "virtio-blk-pci,bootindex=0")
+	options := "snapshot=on"
+	if m.Keep {
+		options = "snapshot=off"
+	}
 	for i, file := range m.Data {
-		add(fmt.Sprintf("data%d", i), file, "snapshot=on", "virtio-blk-pci")
+		add(fmt.Sprintf("data%d", i), file, options, "virtio-blk-pci")
 	}
 	return args, err
 }

@@ -60,7 +60,7 @@ func Boot(t testing.TB, m vm.Machine) *report.Report {
 }
 
 // Mount lets the stand-in's kernel mount a file system image and returns a FILE line of each file (see package report); with
-// "rw", the kernel writes a file first. A refusal ends the test with the kernel's words.
+// "rw", the kernel writes a file first, which the image then has. A refusal ends the test with the kernel's words.
 func Mount(t testing.TB, kind, image string, rw bool) []report.Line {
 	t.Helper()
 	r := Open(t)
@@ -68,7 +68,7 @@ func Mount(t testing.TB, kind, image string, rw bool) []report.Line {
 	if rw {
 		argument += ":rw"
 	}
-	got := Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: r.Initramfs(), KernelArgs: argument, Data: []string{image}})
+	got := Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: r.Initramfs(), KernelArgs: argument, Data: []string{image}, Keep: rw})
 	if result := got.First("MOUNT", "result"); result != "mounted" {
 		t.Fatalf("the kernel does not mount %s as %s: %s\n%v", filepath.Base(image), kind, result, got.Of("KERNEL"))
 	}
