@@ -25,7 +25,7 @@ func BootCode(files *tree.Tree, coreSector uint64) ([]byte, error) {
 		return nil, fmt.Errorf("make the master boot record: %w", err)
 	}
 	if b[driveCheckAt] != 0xEB || b[driveCheckAt+1] >= 0x80 {
-		return nil, fmt.Errorf("make the master boot record: %w", damaged(name, "has no short jump at %#x", driveCheckAt))
+		return nil, fmt.Errorf("make the master boot record: %w", directory{files, bios}.damaged(name, "has no short jump at %#x", driveCheckAt))
 	}
 	binary.LittleEndian.PutUint64(b[coreSectorAt:], coreSector)
 	b[driveCheckAt], b[driveCheckAt+1] = 0x90, 0x90
@@ -42,9 +42,10 @@ func BootHybrid(files *tree.Tree) ([]byte, error) {
 }
 
 func bootSector(files *tree.Tree, name string) ([]byte, error) {
-	b, err := directory{files}.sector(name)
+	dir := directory{files, bios}
+	b, err := dir.sector(name)
 	if err == nil && (b[signatureAt] != 0x55 || b[signatureAt+1] != 0xAA) {
-		err = damaged(name, "does not end with 55 aa")
+		err = dir.damaged(name, "does not end with 55 aa")
 	}
 	return b, err
 }

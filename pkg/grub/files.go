@@ -15,17 +15,47 @@ import (
 // maxFile is more than any of GRUB's files has.
 const maxFile = 4 << 20
 
+// platform is one of GRUB's.
+type platform struct {
+	dir     string // below usr/lib/grub
+	debian  string // the package that has it
+	class   elf.Class
+	machine elf.Machine
+}
+
+var (
+	bios     = platform{"i386-pc", "grub-pc-bin", elf.ELFCLASS32, elf.EM_386}
+	efiAMD64 = platform{"x86_64-efi", "grub-efi-amd64-bin", elf.ELFCLASS64, elf.EM_X86_64}
+	efiARM64 = platform{"arm64-efi", "grub-efi-arm64-bin", elf.ELFCLASS64, elf.EM_AARCH64}
+)
+
 // directory is GRUB's directory for a platform.
-type directory struct{ files *tree.Tree }
+type directory struct {
+	files *tree.Tree
+	platform
+}
+
+// origin is where the files come from, for who reads an error.
+func (p platform) origin() string {
+	return fmt.Sprintf("in the imager image: usr/lib/grub/%s; in Debian: the package %s", p.dir, p.debian)
+}
+
+// wordSize is the number of bytes of an address.
+func (p platform) wordSize() int {
+	if p.class == elf.ELFCLASS64 {
+		return 8
+	}
+	return 4
+}
 
 // read returns a file that has a number of bytes within limits.
 func (d directory) read(name string, least, most int64) ([]byte, error) {
 	n, ok := d.files.Lookup(name)
 	if !ok || !n.Mode.IsRegular() {
-		return nil, fmt.Errorf("%s: %w (%s)", name, fs.ErrNotExist, origin)
+		return nil, fmt.Errorf("%s: %w (%s)", name, fs.ErrNotExist, d.origin())
 	}
 	if n.Size() < least || n.Size() > most {
-		return nil, damaged(name, "has %d bytes, not %d to %d", n.Size(), least, most)
+		return nil, d.damaged(name, "has %d bytes, not %d to %d", n.Size(), least, most)
 	}
 	b, err := tree.ReadAll(n.Content)
 	if err != nil {
@@ -44,8 +74,8 @@ func (d directory) module(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.HasPrefix(b, []byte(elf.ELFMAG)) || elf.Class(b[elf.EI_CLASS]) != elf.ELFCLASS32 {
-		return nil, damaged(file, "is no ELF object of 32 bits; compressed modules cannot be part of an image")
+	if !bytes.HasPrefix(b, []byte(elf.ELFMAG)) || elf.Class(b[elf.EI_CLASS]) != d.class {
+		return nil, d.damaged(file, "is no ELF object of %d bits; compressed modules cannot be part of an image", 8*d.wordSize())
 	}
 	return b, nil
 }
@@ -53,49 +83,8 @@ func (d directory) module(name string) ([]byte, error) {
 // ErrDamaged is wrapped by errors about files that are not as GRUB made them.
 var ErrDamaged = errors.New("file is damaged or not GRUB's")
 
-func damaged(name, format string, args ...any) error {
-	return fmt.Errorf("%s: %w: %s (%s)", name, ErrDamaged, fmt.Sprintf(format, args...), origin)
-}
-
-// kernel is kernel.img as it lies in memory.
-func kernel(dir directory) ([]byte, error) {
-	const name = "kernel.img"
-	b, err := dir.read(name, 52, maxFile)
-	if err != nil {
-		return nil, err
-	}
-	f, err := elf.NewFile(bytes.NewReader(b))
-	if err != nil {
-		return nil, damaged(name, "%v", err)
-	}
-	if f.Class != elf.ELFCLASS32 || f.Machine != elf.EM_386 || f.Type != elf.ET_EXEC || f.Entry != linkAddress {
-		return nil, damaged(name, "is no program of 32 bits for i386 that starts at %#x", linkAddress)
-	}
-	var image []byte
-	for _, s := range f.Sections {
-		if s.Flags&elf.SHF_ALLOC == 0 {
-			continue
-		}
-		if s.Addr < linkAddress || s.Addr+s.Size > memoryTop {
-			return nil, damaged(name, "section %s at %#x with %d bytes is not between %#x and %#x", s.Name, s.Addr, s.Size, linkAddress, memoryTop)
-		}
-		if s.Type == elf.SHT_NOBITS { // zeros that GRUB makes itself
-			continue
-		}
-		at := int(s.Addr - linkAddress)
-		if at < len(image) {
-			return nil, damaged(name, "section %s at %#x lies over others", s.Name, s.Addr)
-		}
-		content, err := s.Data()
-		if err != nil {
-			return nil, damaged(name, "section %s: %v", s.Name, err)
-		}
-		image = append(append(image, make([]byte, at-len(image))...), content...)
-	}
-	if len(image) == 0 {
-		return nil, damaged(name, "has no sections with content")
-	}
-	return image, nil
+func (d directory) damaged(name, format string, args ...any) error {
+	return fmt.Errorf("%s: %w: %s (%s)", name, ErrDamaged, fmt.Sprintf(format, args...), d.origin())
 }
 
 // closure returns modules and all that they need, what is needed first, in the order of grub-mkimage.
@@ -109,7 +98,7 @@ func closure(dir directory, modules []string) ([]string, error) {
 	for line := range strings.Lines(string(b)) {
 		module, rest, ok := strings.Cut(line, ":")
 		if !ok {
-			return nil, damaged(name, "line %q has no colon", strings.TrimSpace(line))
+			return nil, dir.damaged(name, "line %q has no colon", strings.TrimSpace(line))
 		}
 		list := strings.Fields(rest)
 		slices.Reverse(list)
@@ -124,11 +113,11 @@ func closure(dir directory, modules []string) ([]string, error) {
 		case state[module] == done:
 			return nil
 		case state[module] == begun:
-			return damaged(name, "module %q needs itself", module)
+			return dir.damaged(name, "module %q needs itself", module)
 		case !known && neededBy != "":
 			return fmt.Errorf("module %q: %w (%q needs it)", module, fs.ErrNotExist, neededBy)
 		case !known:
-			return fmt.Errorf("module %q: %w (GRUB's %s does not name it; %s)", module, fs.ErrNotExist, name, origin)
+			return fmt.Errorf("module %q: %w (GRUB's %s does not name it; %s)", module, fs.ErrNotExist, name, dir.origin())
 		default:
 			state[module] = begun
 			for _, n := range list {

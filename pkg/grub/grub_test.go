@@ -19,7 +19,7 @@ import (
 
 // release is a GRUB of Debian: its files, and its grub-mkimage.
 type release struct {
-	dir     string // usr/lib/grub/i386-pc
+	dirs    map[grub.Format]string
 	mkimage []string
 }
 
@@ -28,24 +28,28 @@ func releases(t testing.TB) map[string]release {
 	libraries := []string{"libc6", "liblzma5", "libdevmapper1.02.1", "libselinux1", "libudev1", "libpcre2-8-0"}
 	m := map[string]release{}
 	for suite, tools := range map[string]string{"bookworm": "grub-common", "trixie": "grub-common", "sid": "grub2-common"} {
-		dir := debiantest.Unpack(t, suite, "amd64", append([]string{"grub-pc-bin", tools}, libraries...)...)
+		dir := debiantest.Unpack(t, suite, "amd64", append([]string{"grub-pc-bin", "grub-efi-amd64-bin", tools}, libraries...)...)
+		arm64 := debiantest.Unpack(t, suite, "arm64", "grub-efi-arm64-bin")
 		libs := filepath.Join(dir, "usr/lib/x86_64-linux-gnu")
 		loader := filepath.Join(libs, "ld-linux-x86-64.so.2")
 		if old := filepath.Join(dir, "lib/x86_64-linux-gnu"); suite == "bookworm" { // has /lib and /usr/lib apart
 			libs, loader = libs+":"+old, filepath.Join(old, "ld-linux-x86-64.so.2")
 		}
 		m[suite] = release{
-			dir:     filepath.Join(dir, "usr/lib/grub/i386-pc"),
+			dirs: map[grub.Format]string{
+				grub.Disk: filepath.Join(dir, "usr/lib/grub/i386-pc"), grub.ElTorito: filepath.Join(dir, "usr/lib/grub/i386-pc"),
+				grub.EFIAMD64: filepath.Join(dir, "usr/lib/grub/x86_64-efi"), grub.EFIARM64: filepath.Join(arm64, "usr/lib/grub/arm64-efi"),
+			},
 			mkimage: []string{loader, "--library-path", libs, filepath.Join(dir, "usr/bin/grub-mkimage")},
 		}
 	}
 	return m
 }
 
-// files is GRUB's directory as a tree.
-func (r release) files(t testing.TB) *tree.Tree {
+// files is GRUB's directory for a format as a tree.
+func (r release) files(t testing.TB, f grub.Format) *tree.Tree {
 	t.Helper()
-	entries, err := os.ReadDir(r.dir)
+	entries, err := os.ReadDir(r.dirs[f])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +58,7 @@ func (r release) files(t testing.TB) *tree.Tree {
 		if !e.Type().IsRegular() {
 			continue
 		}
-		b, err := tree.File(filepath.Join(r.dir, e.Name()))
+		b, err := tree.File(filepath.Join(r.dirs[f], e.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,12 +71,18 @@ func (r release) files(t testing.TB) *tree.Tree {
 	return tr
 }
 
-// mkimage runs grub-mkimage.
+// core runs grub-mkimage.
 func (r release) core(t testing.TB, o grub.Options) []byte {
+	t.Helper()
+	return r.coreOf(t, r.dirs[o.Format], o)
+}
+
+// coreOf runs grub-mkimage on another directory.
+func (r release) coreOf(t testing.TB, dir string, o grub.Options) []byte {
 	t.Helper()
 	tmp := t.TempDir()
 	out, config := filepath.Join(tmp, "core.img"), filepath.Join(tmp, "config")
-	args := append(r.mkimage[1:len(r.mkimage):len(r.mkimage)], "--directory", r.dir, "--format", string(o.Format), "--prefix", o.Prefix, "--output", out)
+	args := append(r.mkimage[1:len(r.mkimage):len(r.mkimage)], "--directory", dir, "--format", string(o.Format), "--prefix", o.Prefix, "--output", out)
 	if len(o.Config) > 0 {
 		if err := os.WriteFile(config, o.Config, 0o644); err != nil {
 			t.Fatal(err)
@@ -125,9 +135,8 @@ var (
 func TestSameAsMkimage(t *testing.T) {
 	t.Parallel()
 	for suite, r := range releases(t) {
-		files := r.files(t)
 		for _, o := range []grub.Options{disk, iso, {Format: grub.Disk, Prefix: "x"}} {
-			got, err := grub.Core(files, o)
+			got, err := grub.Core(r.files(t, o.Format), o)
 			if err != nil {
 				t.Fatal(suite, err)
 			}

@@ -119,7 +119,7 @@ func TestCoreRefused(t *testing.T) {
 		want          string
 		is            error
 	}{
-		"no format":              {file: "x", content: "x", o: grub.Options{}, want: "format: must be i386-pc or i386-pc-eltorito"},
+		"no format":              {file: "x", content: "x", o: grub.Options{}, want: "must be i386-pc, i386-pc-eltorito, x86_64-efi or arm64-efi"},
 		"no kernel":              {file: "kernel.img", want: "kernel.img: file does not exist (in the imager image", is: fs.ErrNotExist},
 		"no first stage":         {file: "diskboot.img", want: "diskboot.img", is: fs.ErrNotExist},
 		"no CD stage":            {file: "cdboot.img", want: "cdboot.img", is: fs.ErrNotExist},
