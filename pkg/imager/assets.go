@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/talosmith/talosmith/pkg/initramfs"
@@ -16,30 +17,25 @@ import (
 	"github.com/talosmith/talosmith/pkg/uki"
 )
 
-// Paths in the pack of boot assets besides the imager image's own.
-const (
-	splashPath    = "splash.bmp"
-	installerPath = "usr/bin/installer" // the program that embeds the splash
-)
+// splashPath is where the splash is in the pack of boot assets, whose other paths are the imager image's own.
+const splashPath = "splash.bmp"
+
+// installerPaths are where the program is that embeds the splash: before Talos 1.10, and since.
+var installerPaths = []string{"bin/installer", "usr/bin/installer"}
 
 // assetsStep takes the boot assets of an architecture out of the base, as a tree pack.
 func assetsStep(src *source.Sources, b base, f talos.Facts) *store.Step {
 	needed := bootAssets(f)
-	grub := ""
+	grub := []string{path.Join(f.GRUBDir, f.GRUBEFI)}
 	if f.GRUBBIOS != "" {
-		grub = path.Join(f.GRUBDir, f.GRUBBIOS)
+		grub = append(grub, path.Join(f.GRUBDir, f.GRUBBIOS))
 	}
 	keep := func(p string) bool {
-		for _, n := range needed {
-			if p == n {
-				return true
-			}
-		}
-		return p == installerPath || grub != "" && strings.HasPrefix(p, grub+"/")
+		return slices.Contains(needed, p) || slices.Contains(installerPaths, p) || slices.Contains(grub, path.Dir(p))
 	}
 	return &store.Step{
 		Name: "assets", Label: fmt.Sprintf("%s %s", b, f.Arch),
-		Params: []any{source.Version, uki.Version, b.digests(), needed, grub},
+		Params: []any{source.Version, uki.Version, b.digests(), needed, installerPaths, grub},
 		Run: func(ctx context.Context, out store.Output, _ []tree.Blob) error {
 			return withSpool(func(spool source.Spool) error {
 				t, err := b.tree(ctx, src, keep, spool)
@@ -67,18 +63,19 @@ func assetsStep(src *source.Sources, b base, f talos.Facts) *store.Step {
 
 // takeSplash replaces the program that embeds the splash by the splash.
 func takeSplash(t *tree.Tree) (*tree.Tree, error) {
-	program, ok := t.Lookup(installerPath)
-	if !ok {
-		return t, nil
-	}
-	splash, err := uki.FindSplash(program.Content)
-	if err != nil {
-		return nil, err
-	}
 	var nodes []tree.Node
+	var splash tree.Blob
 	for n := range t.All() {
-		if n.Path != installerPath {
+		if !slices.Contains(installerPaths, n.Path) {
 			nodes = append(nodes, n)
+			continue
+		}
+		if splash != nil || !n.Mode.IsRegular() {
+			continue
+		}
+		var err error
+		if splash, err = uki.FindSplash(n.Content); err != nil {
+			return nil, err
 		}
 	}
 	if splash != nil {

@@ -51,17 +51,12 @@ func (t *target) metaValues(out profile.Output) (values []meta.Value) {
 }
 
 func (t *target) diskRecipe(ctx context.Context, out profile.Output) (recipe, error) {
-	u, err := t.ukiRecipe(ctx, out)
+	boot, err := t.bootRecipe(ctx, out)
 	if err != nil {
 		return nil, err
 	}
-	b := t.bootloader(out)
-	r := recipe{"disk", gpt.Version, fat.Version, u, t.epoch.Unix(), t.diskSize(out), b, t.Facts.Partitions(b), meta.Version, t.metaValues(out),
-		vmdisk.Version, out.Format, out.Compression}
-	if b == talos.DualBoot {
-		r = append(r, grub.Version, xfs.Version, grubModules)
-	}
-	return r, nil
+	return recipe{"disk", gpt.Version, fat.Version, xfs.Version, boot, t.epoch.Unix(), t.diskSize(out), t.Facts.Partitions(t.bootloader(out)), meta.Version, t.metaValues(out),
+		vmdisk.Version, out.Format, out.Compression}, nil
 }
 
 // partition is a place on a disk and what is written there; nil for nothing.
@@ -143,18 +138,17 @@ func (t *target) efiPartition(ctx context.Context, out profile.Output, length in
 	return image.Write, nil
 }
 
-// biosPartition makes GRUB's core image; what starts it goes before the partition table.
+// biosPartition makes GRUB's core image; what starts it goes before the partition table. On arm64 the partition is there, empty.
 func (t *target) biosPartition(ctx context.Context, table *gpt.Table, at int64) (func(io.WriterAt) error, error) {
-	files, err := t.grubFiles(ctx)
+	if t.Facts.GRUBBIOS == "" {
+		return nil, nil
+	}
+	core, files, err := t.grubCore(ctx, grub.Disk, diskPrefix)
 	if err != nil {
 		return nil, err
 	}
 	sector := uint64(at / sectorSize)
-	core, err := grub.Core(files, grub.Options{Format: grub.Disk, Prefix: diskPrefix, Modules: grubModules})
-	if err == nil {
-		core, err = grub.PlaceCore(core, sector)
-	}
-	if err == nil {
+	if core, err = grub.PlaceCore(core, sector); err == nil {
 		table.BootCode, err = grub.BootCode(files, sector)
 	}
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 	loaderConfig = "# systemd-boot configuration\n\ntimeout 10\n"
 )
 
-// esp is the content of an EFI system partition, and the UKI in it.
+// esp is the content of an EFI system partition, and the UKI in it, if there is one.
 type esp struct {
 	*tree.Tree
 	ukiPath string
@@ -30,8 +30,11 @@ type esp struct {
 	places  ukiPlaces
 }
 
-// esp lays out the files of the ESP of an output: systemd-boot, its configuration and the UKI.
+// esp lays out the files of the ESP of an output: systemd-boot, its configuration and the UKI; or GRUB.
 func (t *target) esp(ctx context.Context, out profile.Output) (*esp, error) {
+	if t.bootloader(out) == talos.GRUB {
+		return t.grubESP(ctx, out)
+	}
 	boot, err := t.asset(ctx, t.Facts.SDBoot)
 	if err != nil {
 		return nil, err
@@ -72,7 +75,7 @@ func (e *esp) plan(o fat.Options) (*fat.Image, error) {
 		return image, nil
 	}
 	least, err2 := fat.MinSize(e.Tree, o)
-	if err2 != nil || least <= o.Size {
+	if err2 != nil || least <= o.Size || e.uki == nil {
 		return nil, fmt.Errorf("EFI system partition: %w", err)
 	}
 	return nil, fmt.Errorf("EFI system partition of %s: too small for %s of %s, it would take %s", size(o.Size), e.ukiPath, size(e.uki.Size()), size(least))

@@ -425,7 +425,7 @@ func TestBadInputs(t *testing.T) {
 	for body, want := range map[string]string{
 		"extensions = [extension.evil]\n output \"uki\" {}":           "/opt  its files (1) are not allowed",
 		"extensions = [\"siderolabs/othermods\"]\n output \"uki\" {}": "its modules are for the kernel 6.17.0-talos, Talos v1.13.9 has 6.18.0-talos",
-		"output \"iso\" {}": "has no GRUB for BIOS",
+		"output \"iso\" {}": "has no GRUB in /usr/lib/grub/i386-pc",
 		"splash = \"extensions.hcl\"\n output \"uki\" {}": "not a BMP file",
 	} {
 		r := w.run()

@@ -38,7 +38,7 @@ const (
 )
 
 func (t *target) isoRecipe(ctx context.Context, out profile.Output) (recipe, error) {
-	u, err := t.ukiRecipe(ctx, out)
+	boot, err := t.bootRecipe(ctx, out)
 	if err != nil {
 		return nil, err
 	}
@@ -47,11 +47,7 @@ func (t *target) isoRecipe(ctx context.Context, out profile.Output) (recipe, err
 	if err != nil {
 		return nil, err
 	}
-	r := recipe{"iso", iso9660.Version, fat.Version, u, t.epoch.Unix(), volume, set, t.bootloader(out), cache}
-	if t.bootloader(out) == talos.DualBoot {
-		r = append(r, grub.Version, gpt.Version, grubModules)
-	}
-	return r, nil
+	return recipe{"iso", iso9660.Version, fat.Version, gpt.Version, boot, t.epoch.Unix(), volume, set, cache}, nil
 }
 
 // isoPlan is an ISO that is laid out: the ESP and, for BIOS, GRUB in front of it.
@@ -63,21 +59,13 @@ type isoPlan struct {
 }
 
 // writeISO writes an image that boots from CD-ROM and from a USB stick: siderolabs/talos pkg/imager/iso. All that the ISO's tree has
-// is in the ESP already (the kernel and the initramfs as sections of the UKI), so the tree points there: nothing is stored twice.
+// is in the ESP already (the kernel and the initramfs as sections of the UKI, where there is one), so the tree points there: nothing is
+// stored twice.
 func (t *target) writeISO(ctx context.Context, w io.WriterAt, out profile.Output) (written, error) {
 	if err := t.checkBootloader(out); err != nil {
 		return written{}, err
 	}
-	e, err := t.esp(ctx, out)
-	if err != nil {
-		return written{}, err
-	}
-	var p *isoPlan
-	if t.bootloader(out) == talos.DualBoot {
-		p, err = t.planHybrid(ctx, out, e)
-	} else {
-		p, err = t.planUEFI(ctx, e)
-	}
+	p, err := t.planISO(ctx, out)
 	if err != nil {
 		return written{}, fmt.Errorf("image %s: iso: %w", t.Name(), err)
 	}
@@ -89,6 +77,17 @@ func (t *target) writeISO(ctx context.Context, w io.WriterAt, out profile.Output
 	}
 	_, err = w.WriteAt(p.tail, p.at)
 	return written{size: p.Size()}, err
+}
+
+func (t *target) planISO(ctx context.Context, out profile.Output) (*isoPlan, error) {
+	e, err := t.esp(ctx, out)
+	switch {
+	case err != nil:
+		return nil, err
+	case t.bootloader(out) != talos.SDBoot && t.Facts.GRUBBIOS != "":
+		return t.planHybrid(ctx, out, e)
+	}
+	return t.planUEFI(ctx, e)
 }
 
 // isoOptions are what both kinds of ISO have: the ESP appended, and where the files of its tree lie in it.
@@ -158,19 +157,7 @@ func (t *target) planUEFI(ctx context.Context, e *esp) (*isoPlan, error) {
 }
 
 func (t *target) planHybrid(ctx context.Context, out profile.Output, e *esp) (*isoPlan, error) {
-	modules, err := t.grubFiles(ctx)
-	if err != nil {
-		return nil, err
-	}
-	core, err := grub.Core(modules, grub.Options{Format: grub.ElTorito, Prefix: "/boot/grub", Modules: grubModules})
-	if err != nil {
-		return nil, fmt.Errorf("GRUB of %s: %w", t.Boot, err)
-	}
-	entries, err := t.grubEntries(out, talos.Name+" ISO", "/"+isoKernel, "/"+isoInitrd)
-	if err != nil {
-		return nil, err
-	}
-	config, err := grub.ISOConfig(entries...)
+	core, modules, err := t.grubCore(ctx, grub.ElTorito, isoPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -178,22 +165,32 @@ func (t *target) planHybrid(ctx context.Context, out profile.Output, e *esp) (*i
 	if err != nil {
 		return nil, err
 	}
-	at, _ := partition.Offset(e.ukiPath)
-	o.Shared[isoKernel] = iso9660.Shared{Offset: at + e.uki.Offset(e.places.linux)}
-	o.Shared[isoInitrd] = iso9660.Shared{Offset: at + e.uki.Offset(e.places.initrd)}
 	o.Boot = append([]iso9660.BootEntry{{
 		Platform: iso9660.BIOS, Path: isoElTorito, LoadSectors: 4, BootInfoTable: true, GRUB2BootInfo: true,
 	}}, o.Boot...)
 	o.Tail += isoGPTBackup
 
 	var nodes []tree.Node
-	for path, content := range map[string]tree.Blob{
-		isoKernel: e.places.kernel, isoInitrd: e.places.initramfs, isoGRUBConf: tree.Bytes(config), isoElTorito: tree.Bytes(core),
-	} {
+	add := func(path string, content tree.Blob) {
 		nodes = append(nodes, tree.Node{Path: path, Mode: 0o644, ModTime: t.epoch, Content: content})
 	}
+	add(isoElTorito, tree.Bytes(core))
+	if e.uki != nil {
+		config, err := t.isoConfig(out)
+		if err != nil {
+			return nil, err
+		}
+		at, _ := partition.Offset(e.ukiPath)
+		o.Shared[isoKernel] = iso9660.Shared{Offset: at + e.uki.Offset(e.places.linux)}
+		o.Shared[isoInitrd] = iso9660.Shared{Offset: at + e.uki.Offset(e.places.initrd)}
+		add(isoKernel, e.places.kernel)
+		add(isoInitrd, e.places.initramfs)
+		add(isoGRUBConf, config)
+	}
 	for _, dir := range []string{"boot", "boot/grub", "boot/grub/i386-pc"} {
-		nodes = append(nodes, tree.Node{Path: dir, Mode: fs.ModeDir | 0o755, ModTime: t.epoch})
+		if _, ok := e.Lookup(dir); !ok {
+			nodes = append(nodes, tree.Node{Path: dir, Mode: fs.ModeDir | 0o755, ModTime: t.epoch})
+		}
 	}
 	files, err := t.isoTree(ctx, e, nodes...)
 	if err != nil {

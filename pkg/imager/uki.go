@@ -106,7 +106,7 @@ func (t *target) splash(ctx context.Context) (tree.Blob, error) {
 	if t.Image.Splash == "" {
 		if !t.facts.Splash {
 			t.noSplash.Do(func() {
-				t.o.note("image %s: %s has no boot splash in /%s that is known, so the UKI shows none; splash = \"FILE.bmp\" gives it one", t.Name(), t.Boot, installerPath)
+				t.o.note("image %s: %s has no boot splash in /%s that is known, so the UKI shows none; splash = \"FILE.bmp\" gives it one", t.Name(), t.Boot, installerPaths[len(installerPaths)-1])
 			})
 			return nil, nil
 		}

@@ -77,6 +77,15 @@ func (c *checker) image(f talos.Facts) {
 
 func (c *checker) output(f talos.Facts, o Output) {
 	values := c.img.MetaOf(o)
+	if o.Bootloader != "" {
+		if err := f.CheckBootloader(talos.Bootloader(o.Bootloader), false); err != nil {
+			remedy := ""
+			if len(c.img.Architectures) > 1 {
+				remedy = " Without the attribute each architecture has its own."
+			}
+			c.add(o.At("bootloader"), notPossible, "In the output %q: %v.%s", o.Kind, err, remedy)
+		}
+	}
 	if o.Kind == talos.KindDisk {
 		c.disk(f, o, values)
 	}
@@ -95,7 +104,7 @@ func (c *checker) disk(f talos.Facts, o Output, values []talos.MetaValue) {
 		b = talos.Bootloader(o.Bootloader)
 	}
 	if err := f.CheckBootloader(b, false); err != nil {
-		return // said elsewhere
+		return // said
 	}
 	if b == talos.DualBoot && slices.ContainsFunc(values, func(v talos.MetaValue) bool { return v.Key == talos.MetaDualBoot }) {
 		at := c.img.At("meta")

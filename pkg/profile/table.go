@@ -348,9 +348,10 @@ var outputSpec = &blockSpec{
 			doc: "How the file is compressed. `tar.gz` is for Google Cloud."},
 		{name: "size", kind: size, only: []string{"disk"}, defaultDoc: "that of the platform and the Talos version",
 			doc: "Size of the disk, exactly: a multiple of 512 bytes from 64MiB to 16TiB; of 1MiB for `vhd` and `ova`. Units are powers of two; `8GB` is refused, since tools differ about it."},
-		{name: "bootloader", kind: text, only: []string{"iso", "disk"}, values: oneOf("sd-boot", "dual-boot"),
-			defaultDoc: "`dual-boot` for amd64, `sd-boot` for arm64",
-			doc:        "What starts Talos: systemd-boot for UEFI alone (`sd-boot`), or with GRUB for BIOS beside it (`dual-boot`)."},
+		{name: "bootloader", kind: text, only: []string{"iso", "disk"}, values: bootloaders,
+			defaultDoc: "`dual-boot` for amd64, `sd-boot` for arm64; `grub` before Talos 1.10",
+			doc: "What starts Talos: systemd-boot for UEFI alone (`sd-boot`), or with GRUB for BIOS beside it (`dual-boot`, amd64 alone); or GRUB for both (`grub`), " +
+				"which is all that Talos before 1.10 knows."},
 		{name: "meta", kind: metaValues, only: []string{"iso", "disk", "uki", "cmdline", "pxe"}, doc: "Values of the META store, in addition to the image's; of the same key, these."},
 		{name: "base_url", noun: "base URL", kind: text, only: []string{"pxe"}, rule: baseURLRule, defaultDoc: "the script's own URL, without its file name",
 			doc: "Where machines find the kernel and the initramfs: the URL of the folder that has the files of `out/`."},
@@ -361,6 +362,8 @@ var outputSpec = &blockSpec{
 
 // outputKinds are the kinds of output.
 func outputKinds() []string { return namesOf(talos.Kinds()) }
+
+func bootloaders() []string { return namesOf(talos.Bootloaders()) }
 
 func diskFormats() []string { return namesOf(vmdisk.Formats) }
 

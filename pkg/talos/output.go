@@ -34,6 +34,9 @@ const (
 	GRUB     Bootloader = "grub"      // GRUB for both
 )
 
+// Bootloaders returns every boot loader.
+func Bootloaders() []Bootloader { return []Bootloader{SDBoot, DualBoot, GRUB} }
+
 // Bootloader returns the boot loader of an ISO or a disk that asks for none; empty for other kinds of output.
 // Source: pkg/imager/profile/output.go, pkg/imager/out.go. Upstream's ISOs of 1.10 and 1.11 for arm64 carry a BIOS loader of i386-pc
 // beside systemd-boot, which no arm64 machine can use: here they are sd-boot, as from 1.12 on.
@@ -68,9 +71,8 @@ func (f Facts) CarriesCmdline(k Kind, secureBoot bool) (carries bool, why string
 
 // CheckBootloader says why an ISO or a disk can't have a boot loader.
 func (f Facts) CheckBootloader(b Bootloader, secureBoot bool) error {
-	known := []Bootloader{SDBoot, DualBoot, GRUB}
 	switch {
-	case !slices.Contains(known, b):
+	case !slices.Contains(Bootloaders(), b):
 		return unknown("boot loader", string(b), []string{string(SDBoot), string(DualBoot), string(GRUB)})
 	case secureBoot && b != SDBoot:
 		return fmt.Errorf("boot loader %s: SecureBoot works with %s only", b, SDBoot)
