@@ -120,7 +120,11 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		if err != nil {
 			return err
 		}
-		_, err = initramfs.CompressZstd(out, archive, firmwareLevel)
+		if f.Compression == talos.XZ {
+			_, err = initramfs.CompressXZ(out, archive)
+		} else {
+			_, err = initramfs.CompressZstd(out, archive, firmwareLevel)
+		}
 		return err
 	})
 	s.Firmware.Memory = firmwareMemory

@@ -29,11 +29,15 @@ const installerVersion = "2"
 const localHost = "talosmith.local/"
 
 func (t *target) installerRecipe(ctx context.Context, out profile.Output) (recipe, error) {
-	u, err := t.ukiRecipe(ctx, out)
+	assets := t.ukiRecipe
+	if !t.Facts.SDBootUEFI { // it has no UKI
+		assets = func(ctx context.Context, _ profile.Output) (recipe, error) { return t.initramfsRecipe(ctx) }
+	}
+	r, err := assets(ctx, out)
 	if err != nil {
 		return nil, err
 	}
-	return recipe{"installer", installerVersion, u, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), out.Tag, t.Facts.InstallerFiles(false)}, nil
+	return recipe{"installer", installerVersion, r, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), out.Tag, t.Facts.InstallerFiles(false)}, nil
 }
 
 // ociImage is an image whose blobs are known: manifest, config, and layers that are read when they are written.
@@ -60,16 +64,13 @@ func newBlob(media types.MediaType, content []byte) blob {
 // installer composes the installer image: the base's layers and one with the boot assets. That layer is a gzip stream that does not
 // compress: what is in it is compressed already. Upstream gives its files the mode 0000; these can be read by anyone.
 func (t *target) installer(ctx context.Context, out profile.Output) (*ociImage, error) {
-	image, _, err := t.uki(ctx, out)
-	if err != nil {
-		return nil, err
-	}
 	var files []tree.Node
 	for _, f := range t.Facts.InstallerFiles(false) {
 		var content tree.Blob
+		var err error
 		switch f.Part {
 		case talos.PartUKI:
-			content = image
+			content, _, err = t.uki(ctx, out)
 		case talos.PartSDBoot:
 			content, err = t.asset(ctx, t.Facts.SDBoot)
 		case talos.PartKernel:

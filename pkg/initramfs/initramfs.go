@@ -42,6 +42,7 @@ import (
 
 	"github.com/cavaliergopher/cpio"
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -175,8 +176,21 @@ func compressionOf(b tree.Blob) (Compression, error) {
 // CompressZstd writes archives as one zstd frame with a checksum, of which the kernel makes sure. The bytes depend on the
 // content and the level only. It returns the frame's length.
 func CompressZstd(w io.WriterAt, archives tree.Blob, level zstd.EncoderLevel) (int64, error) {
+	return compress(w, archives, func(w io.Writer) (io.WriteCloser, error) {
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithEncoderCRC(true), zstd.WithWindowSize(8<<20))
+	})
+}
+
+// CompressXZ writes archives as one xz stream with CRC32, the only check that the kernel knows. It returns the stream's length.
+func CompressXZ(w io.WriterAt, archives tree.Blob) (int64, error) {
+	return compress(w, archives, func(w io.Writer) (io.WriteCloser, error) {
+		return xz.WriterConfig{DictCap: 8 << 20, CheckSum: xz.CRC32}.NewWriter(w)
+	})
+}
+
+func compress(w io.WriterAt, archives tree.Blob, newEncoder func(io.Writer) (io.WriteCloser, error)) (int64, error) {
 	count := &countingWriter{w: io.NewOffsetWriter(w, 0)}
-	enc, err := zstd.NewWriter(count, zstd.WithEncoderLevel(level), zstd.WithEncoderCRC(true), zstd.WithWindowSize(8<<20))
+	enc, err := newEncoder(count)
 	if err != nil {
 		return 0, fmt.Errorf("compress initramfs segment: %w", err)
 	}
@@ -184,7 +198,7 @@ func CompressZstd(w io.WriterAt, archives tree.Blob, level zstd.EncoderLevel) (i
 	if err != nil {
 		return 0, err
 	}
-	_, err = enc.ReadFrom(r)
+	_, err = io.Copy(enc, r)
 	return count.n, errors.Join(err, r.Close(), enc.Close())
 }
 

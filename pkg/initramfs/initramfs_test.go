@@ -298,6 +298,34 @@ func TestCompressZstdIsOneFrameAndDeterministic(t *testing.T) {
 	}
 }
 
+// TestCompressXZ lets xz say what the stream is: one with the check that the kernel knows.
+func TestCompressXZ(t *testing.T) {
+	plain := archive(t, sample(t))
+	var first []byte
+	for range 2 {
+		f, err := os.Create(filepath.Join(t.TempDir(), "a.xz"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := initramfs.CompressXZ(f, tree.Concat(tree.Bytes(plain), tree.Bytes(plain)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(f.Name())
+		if err != nil || int64(len(b)) != n || first != nil && !bytes.Equal(first, b) {
+			t.Fatalf("%d bytes in the file, %d said, %v", len(b), n, err)
+		}
+		first = b
+		if got, want := describe(t, b), append(prefixed("xz", sampleLines), prefixed("xz", sampleLines)...); !slices.Equal(got, want) {
+			t.Errorf("got\n%s", strings.Join(got, "\n"))
+		}
+		tooltest.Run(t, "xz", "--test", f.Name())
+		if list := strings.Fields(tooltest.Run(t, "xz", "--robot", "--list", f.Name())); !slices.Contains(list, "CRC32") {
+			t.Errorf("xz says %q", list)
+		}
+	}
+}
+
 func TestArchiveRefuses(t *testing.T) {
 	for want, n := range map[string]tree.Node{
 		"over the format's limit":  {Path: "a", Mode: 0o644, Content: tree.Zeros(1 << 32)},
