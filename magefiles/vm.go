@@ -14,7 +14,7 @@ import (
 )
 
 // Vm boots an artefact of the folder -out (default out) in QEMU, with its serial console here: -output=iso or disk, -firmware=uefi or bios; Ctrl-A X ends it.
-func Vm(ctx context.Context, image, output, firmware, out *string) error {
+func Vm(ctx context.Context, image, arch, output, firmware, out *string) error {
 	dir := or(out, "out")
 	m, err := imager.ReadManifest(dir)
 	if err != nil {
@@ -22,10 +22,10 @@ func Vm(ctx context.Context, image, output, firmware, out *string) error {
 	}
 	for _, a := range m.Artefacts {
 		bootable := a.Kind == talos.KindISO || a.Kind == talos.KindDisk
-		if !bootable || a.Architecture != talos.AMD64 || a.Image != or(image, a.Image) || string(a.Kind) != or(output, string(a.Kind)) {
+		if !bootable || a.Image != or(image, a.Image) || a.Architecture != or(arch, a.Architecture) || string(a.Kind) != or(output, string(a.Kind)) {
 			continue
 		}
-		machine := vm.Machine{Firmware: or(firmware, "uefi")}
+		machine := vm.Machine{Arch: a.Architecture, Firmware: or(firmware, "uefi")}
 		if a.Kind == talos.KindISO {
 			machine.CDROM = filepath.Join(dir, a.File)
 		} else {

@@ -138,8 +138,8 @@ func compareLayers(t *testing.T, dir string, epoch time.Time, a imager.Artefact,
 			continue
 		}
 		rest, err := want[i].rootfs.Filter(func(n tree.Node) bool {
-			inside := strings.HasPrefix(n.Path+"/", firmwareDir)
-			if rest := strings.TrimPrefix(n.Path, firmwareDir); inside && n.Mode.IsRegular() && !strings.HasPrefix(rest, "intel-ucode/") && !strings.HasPrefix(rest, "amd-ucode/") {
+			rest, inside := belowFirmware(n.Path + "/")
+			if inside && n.Mode.IsRegular() && !strings.HasPrefix(rest, "intel-ucode/") && !strings.HasPrefix(rest, "amd-ucode/") {
 				firmware[n.Path] = n
 			}
 			return !inside

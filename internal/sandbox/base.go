@@ -3,27 +3,29 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"path"
 	"path/filepath"
 
-	"github.com/cavaliergopher/cpio"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/talosmith/talosmith/pkg/initramfs"
 	"github.com/talosmith/talosmith/pkg/squashfs"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 // rootTree is the root of the stand-in, rootfs.sqsh.
-func rootTree(p *parts, m *modules, version string, init tree.Blob) (*tree.Tree, error) {
+func rootTree(p *parts, m *modules, init tree.Blob) (*tree.Tree, error) {
 	var f files
 	f.dirs(".extra", "dev", "etc", "etc/cri", "etc/cri/conf.d", "mnt", "opt", "proc", "root", "run", "sys", "system", "tmp", "var",
-		"usr", "usr/bin", "usr/lib", "usr/lib/firmware", "usr/lib/modules", "usr/lib/udev", "usr/lib/udev/rules.d", "usr/local", "usr/sbin")
+		"usr", "usr/bin", "usr/lib", "usr/lib/udev", "usr/lib/udev/rules.d", "usr/local", "usr/sbin", p.lib+"/firmware", p.lib+"/modules")
 	f.link("bin", "usr/bin")
-	f.link("lib", "usr/lib")
-	f.link("lib64", "usr/lib64")
 	f.link("sbin", "usr/sbin")
-	f.text("etc/os-release", fmt.Sprintf("NAME=\"Talos stand-in\"\nID=talos\nVERSION_ID=%s\nPRETTY_NAME=\"Talos stand-in (%s)\"\n", version, version))
+	f.link("lib64", "usr/lib64")
+	if p.lib == "usr/lib" {
+		f.link("lib", "usr/lib")
+	}
+	f.text("etc/os-release", fmt.Sprintf("NAME=\"Talos stand-in\"\nID=talos\nVERSION_ID=%s\nPRETTY_NAME=\"Talos stand-in (%s)\"\n", p.talos, p.talos))
 	f.text("etc/extensions.yaml", "") // where the initramfs's is mounted
 	f.blob("usr/sbin/init", 0o755, init)
 	if err := addModprobe(&f, p); err != nil {
@@ -33,24 +35,23 @@ func rootTree(p *parts, m *modules, version string, init tree.Blob) (*tree.Tree,
 	if err != nil {
 		return nil, err
 	}
-	f.copy(dir, tree.Root, "usr/lib/modules/"+m.release)
+	f.copy(dir, tree.Root, p.lib+"/modules/"+m.release)
 	return f.tree()
 }
 
 // addModprobe adds Debian's kmod with its loader and libraries.
 func addModprobe(f *files, p *parts) error {
-	const libs = "usr/lib/x86_64-linux-gnu"
 	for _, from := range []struct{ pkg, dir, prefix string }{
 		{"kmod", "usr/bin", "kmod"},
 		{"kmod", "usr/sbin", "modprobe"},
-		{"libc6", "usr/lib64", "ld-linux-x86-64.so.2"},
-		{"libc6", libs, "ld-linux-x86-64.so.2"},
-		{"libc6", libs, "libc.so.6"},
-		{"libkmod2", libs, "libkmod.so.2"},
-		{"libssl3t64", libs, "libcrypto.so.3"},
-		{"libzstd1", libs, "libzstd.so.1"},
-		{"liblzma5", libs, "liblzma.so.5"},
-		{"zlib1g", libs, "libz.so.1"},
+		{"libc6", path.Dir(p.loader), path.Base(p.loader)},
+		{"libc6", p.libs, path.Base(p.loader)},
+		{"libc6", p.libs, "libc.so.6"},
+		{"libkmod2", p.libs, "libkmod.so.2"},
+		{"libssl3t64", p.libs, "libcrypto.so.3"},
+		{"libzstd1", p.libs, "libzstd.so.1"},
+		{"liblzma5", p.libs, "liblzma.so.5"},
+		{"zlib1g", p.libs, "libz.so.1"},
 	} {
 		t, err := p.open(from.pkg)
 		if err != nil {
@@ -62,20 +63,24 @@ func addModprobe(f *files, p *parts) error {
 }
 
 // writeSquashfs writes an image for a release: quickly, since a boot reads little of it.
-func writeSquashfs(name string, t *tree.Tree) (tree.Blob, error) {
+func (l layout) writeSquashfs(name string, t *tree.Tree) (tree.Blob, error) {
 	w, err := os.Create(name)
 	if err != nil {
 		return nil, err
 	}
-	_, err = squashfs.Write(w, t, squashfs.Options{Level: int(zstd.SpeedDefault), BlockSize: 128 << 10, ModTime: epoch})
+	o := squashfs.Options{Level: int(zstd.SpeedDefault), BlockSize: 128 << 10, ModTime: epoch}
+	if l.xz {
+		o.Compression, o.Level = squashfs.XZ, 0
+	}
+	_, err = squashfs.Write(w, t, o)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, fmt.Errorf("write %s: %w", filepath.Base(name), err)
 	}
 	return tree.File(name)
 }
 
-// writeInitramfs writes the base initramfs: one zstd frame, as `cpio | zstd` makes.
-func writeInitramfs(name string, m *modules, init, rootfs tree.Blob) (tree.Blob, error) {
+// writeInitramfs writes the base initramfs: one stream, as `cpio | zstd` and `cpio | xz` make.
+func (l layout) writeInitramfs(name string, m *modules, init, rootfs tree.Blob) (tree.Blob, error) {
 	early, err := m.early()
 	if err != nil {
 		return nil, err
@@ -94,43 +99,17 @@ func writeInitramfs(name string, m *modules, init, rootfs tree.Blob) (tree.Blob,
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(writeCPIO(w, t), w.Close())
+	archive, err := initramfs.Archive(t)
 	if err != nil {
+		return nil, err
+	}
+	if l.xz {
+		_, err = initramfs.CompressXZ(w, archive)
+	} else {
+		_, err = initramfs.CompressZstd(w, archive, zstd.SpeedFastest) // the squashfs in it does not get smaller
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, fmt.Errorf("write %s: %w", filepath.Base(name), err)
 	}
 	return tree.File(name)
-}
-
-func writeCPIO(w io.Writer, t *tree.Tree) error {
-	// The squashfs in it does not get smaller.
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return err
-	}
-	c := cpio.NewWriter(z)
-	for n := range t.All() {
-		h := &cpio.Header{Name: n.Path, Mode: cpio.FileMode(n.Mode.Perm()), ModTime: n.ModTime, Links: 1}
-		if n.Mode.IsDir() {
-			h.Mode |= cpio.TypeDir
-			h.Links = 2
-		} else {
-			h.Mode |= cpio.TypeReg
-			h.Size = n.Size()
-		}
-		if err := c.WriteHeader(h); err != nil {
-			return err
-		}
-		if n.Content == nil {
-			continue
-		}
-		r, err := n.Content.Open()
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(c, r)
-		if err = errors.Join(err, r.Close()); err != nil {
-			return err
-		}
-	}
-	return errors.Join(c.Close(), z.Close())
 }

@@ -27,7 +27,7 @@ func build(ctx context.Context, o Options, p *parts, dir string) error {
 		return err
 	}
 	o.log("compiling the stand-in's init, service and installer")
-	own, err := buildPrograms(ctx, scratch)
+	own, err := buildPrograms(ctx, p.arch, scratch)
 	if err != nil {
 		return err
 	}
@@ -41,15 +41,15 @@ func build(ctx context.Context, o Options, p *parts, dir string) error {
 		return err
 	}
 	o.log("writing rootfs.sqsh and the initramfs")
-	root, err := rootTree(p, m, o.Version, own.init)
+	root, err := rootTree(p, m, own.init)
 	if err != nil {
 		return err
 	}
-	rootfs, err := writeSquashfs(filepath.Join(scratch, "rootfs.sqsh"), root)
+	rootfs, err := p.writeSquashfs(filepath.Join(scratch, "rootfs.sqsh"), root)
 	if err != nil {
 		return err
 	}
-	initramfs, err := writeInitramfs(filepath.Join(dir, "initramfs.xz"), m, own.init, rootfs)
+	initramfs, err := p.writeInitramfs(filepath.Join(dir, "initramfs.xz"), m, own.init, rootfs)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func build(ctx context.Context, o Options, p *parts, dir string) error {
 	}
 	o.log("packing images")
 	var all []published
-	b := blobs{dir}
+	b := blobs{dir, p.arch}
 	publish := func(i image, err error) error {
 		if err != nil {
 			return fmt.Errorf("image %s: %w", i.repository, err)
@@ -82,10 +82,10 @@ func build(ctx context.Context, o Options, p *parts, dir string) error {
 	if err := publish(catalogue(o.Version, extensions(p, m, own), all)); err != nil {
 		return err
 	}
-	if err := publish(imagerImage(o.Version, p, vmlinuz.Content, initramfs)); err != nil {
+	if err := publish(imagerImage(p, vmlinuz.Content, initramfs)); err != nil {
 		return err
 	}
-	if err := publish(installerBase(o.Version, own)); err != nil {
+	if err := publish(installerBase(p, own, vmlinuz.Content, initramfs)); err != nil {
 		return err
 	}
 	return errors.Join(os.RemoveAll(scratch), writeIndex(dir, all))
@@ -108,38 +108,46 @@ func writeFile(name string, content tree.Blob) error {
 // namespace is that of the official images.
 const namespace = "siderolabs/"
 
-// imagerImage has the boot assets of the release.
-func imagerImage(version string, p *parts, vmlinuz, initramfs tree.Blob) (image, error) {
-	i := image{repository: namespace + "imager", tag: version, index: true, config: v1.Config{Entrypoint: []string{"/bin/imager"}}}
+// imagerImage has the boot assets of the release. It is for amd64, whatever its assets are for.
+func imagerImage(p *parts, vmlinuz, initramfs tree.Blob) (image, error) {
+	i := image{repository: namespace + "imager", tag: p.talos, arch: "amd64", index: true, config: v1.Config{Entrypoint: []string{"/bin/imager"}}}
 	efi, err := p.open("systemd-boot-efi")
 	if err != nil {
 		return i, err
 	}
-	grub, err := p.open("grub-pc-bin")
-	if err != nil {
-		return i, err
-	}
 	var assets, tools files
-	assets.blob("usr/install/amd64/vmlinuz", 0o644, vmlinuz)
-	assets.blob("usr/install/amd64/initramfs.xz", 0o644, initramfs)
-	assets.copy(efi, "usr/lib/systemd/boot/efi/linuxx64.efi.stub", "usr/install/amd64/systemd-stub.efi")
-	assets.copy(efi, "usr/lib/systemd/boot/efi/systemd-bootx64.efi", "usr/install/amd64/systemd-boot.efi")
-	tools.copy(grub, "usr/lib/grub/i386-pc", "usr/lib/grub/i386-pc")
+	assets.blob(p.install("vmlinuz"), 0o644, vmlinuz)
+	assets.blob(p.install("initramfs.xz"), 0o644, initramfs)
+	assets.copy(efi, "usr/lib/systemd/boot/efi/linux"+p.efi+".efi.stub", p.install("systemd-stub.efi"))
+	assets.copy(efi, "usr/lib/systemd/boot/efi/systemd-boot"+p.efi+".efi", p.install("systemd-boot.efi"))
+	for _, g := range p.grub {
+		t, err := p.open(g.pkg)
+		if err != nil {
+			return i, err
+		}
+		tools.copy(t, "usr/lib/grub/"+g.dir, "usr/lib/grub/"+g.dir)
+	}
 	tools.text("etc/modules.d/10-extra-modules.conf", "search extras built-in\n")
 	return i.with(imageLayer{zstd: true}, &tools, imageLayer{}, &assets)
 }
 
 // installerBase is what installer images are made on.
-func installerBase(version string, own *programs) (image, error) {
-	i := image{repository: namespace + "installer-base", tag: version, docker: true, index: true, config: v1.Config{
+func installerBase(p *parts, own *programs, vmlinuz, initramfs tree.Blob) (image, error) {
+	i := image{repository: namespace + p.installer, tag: p.talos, docker: true, index: true, config: v1.Config{
 		Entrypoint: []string{"/bin/installer"},
-		Env:        []string{"PATH=/bin:/usr/bin", "VERSION=" + version, "TARGETARCH=amd64"},
-		Labels:     map[string]string{"alpha.talos.dev/version": version, "org.opencontainers.image.source": "https://github.com/talosmith/talosmith"},
+		Env:        []string{"PATH=/bin:/usr/bin", "VERSION=" + p.talos, "TARGETARCH=" + p.arch},
+		Labels:     map[string]string{"alpha.talos.dev/version": p.talos, "org.opencontainers.image.source": "https://github.com/talosmith/talosmith"},
 	}}
 	var f files
 	f.blob("bin/installer", 0o755, own.installer)
 	f.dirs("etc", "tmp", "usr")
-	return i.with(imageLayer{}, &f)
+	if p.installer == "installer-base" {
+		return i.with(imageLayer{}, &f)
+	}
+	var assets files
+	assets.blob(p.install("vmlinuz"), 0o644, vmlinuz)
+	assets.blob(p.install("initramfs.xz"), 0o644, initramfs)
+	return i.with(imageLayer{}, &f, imageLayer{}, &assets)
 }
 
 // catalogue is the list of the release's extensions.

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -72,8 +73,9 @@ func extensions(p *parts, m *modules, own *programs) []extension {
 		}
 		return err
 	}
-	const firmware = "usr/lib/firmware"
-	return []extension{
+	const debian = "usr/lib/firmware"
+	firmware, modules := p.lib+"/firmware", "rootfs/"+p.lib+"/modules"
+	all := []extension{
 		{
 			name: "crun", version: p.version("crun", `[0-9.]+[0-9]`), index: true,
 			description: "[extra] The container runtime crun, of Debian.\n",
@@ -105,54 +107,54 @@ func extensions(p *parts, m *modules, own *programs) []extension {
 			name: "realtek-firmware", version: p.version("firmware-realtek", `[0-9]{8}`), index: true,
 			description: "[core] Firmware of Realtek's network adapters, of Debian.\n",
 			fill: func(f *files) error {
-				const dir = "rootfs/" + firmware
+				dir := "rootfs/" + firmware
 				f.text(dir+"/rtl_bt/removed-by-the-second-layer", "x\n")
 				f.text(dir+"/rtl_nic/removed-by-the-second-layer", "x\n")
 				f.text(dir+"/rtl_nic/rtl8153a-3.fw", "replaced by the second layer\n")
-				return from(f, "firmware-realtek", firmware+"/rtw88", firmware+"/rtw88")
+				return from(f, "firmware-realtek", debian+"/rtw88", firmware+"/rtw88")
 			},
 			second: func(f *files) error {
 				f.text("rootfs/"+firmware+"/.wh.rtl_bt", "")
 				f.text("rootfs/"+firmware+"/rtl_nic/.wh..wh..opq", "")
-				return from(f, "firmware-realtek", firmware+"/rtl_nic", firmware+"/rtl_nic")
+				return from(f, "firmware-realtek", debian+"/rtl_nic", firmware+"/rtl_nic")
 			},
 		},
 		{
 			name: "bnx2-bnx2x", version: p.version("firmware-bnx2x", `[0-9]{8}`),
 			description: "[core] Firmware of Broadcom's NetXtreme II network adapters, of Debian.\n",
 			fill: func(f *files) error {
-				if err := from(f, "firmware-bnx2", firmware+"/bnx2", firmware+"/bnx2"); err != nil {
+				if err := from(f, "firmware-bnx2", debian+"/bnx2", firmware+"/bnx2"); err != nil {
 					return err
 				}
-				return from(f, "firmware-bnx2x", firmware+"/bnx2x", firmware+"/bnx2x")
+				return from(f, "firmware-bnx2x", debian+"/bnx2x", firmware+"/bnx2x")
 			},
 		},
 		{
 			name: "intel-ucode", version: p.version("intel-microcode", `[0-9]{8}`), index: true, docker: true,
 			description: "[core] Intel's microcode, of Debian.\n",
 			fill: func(f *files) error {
-				return from(f, "intel-microcode", firmware+"/intel-ucode", firmware+"/intel-ucode")
+				return from(f, "intel-microcode", debian+"/intel-ucode", firmware+"/intel-ucode")
 			},
 		},
 		{
 			name: "amd-ucode", version: p.version("amd64-microcode", `[0-9]{8}`), zstd: true,
 			description: "[core] AMD's microcode, of Debian.\n",
 			fill: func(f *files) error {
-				if err := from(f, "amd64-microcode", firmware+"/amd", firmware+"/amd"); err != nil {
+				if err := from(f, "amd64-microcode", debian+"/amd", firmware+"/amd"); err != nil {
 					return err
 				}
-				return from(f, "amd64-microcode", firmware+"/amd-ucode", firmware+"/amd-ucode")
+				return from(f, "amd64-microcode", debian+"/amd-ucode", firmware+"/amd-ucode")
 			},
 		},
 		{
 			name: "btrfs", version: "v" + kernelVersion(m.release), index: true,
 			description: "[extra] The kernel module btrfs, of Debian.\n",
-			fill:        func(f *files) error { return m.pack(f, "btrfs") },
+			fill:        func(f *files) error { return m.pack(f, modules, "btrfs") },
 		},
 		{
 			name: "usb-modem-drivers", version: "v" + kernelVersion(m.release),
 			description: "[extra] The kernel module cdc-acm, of Debian.\n",
-			fill:        func(f *files) error { return m.pack(f, "cdc_acm") },
+			fill:        func(f *files) error { return m.pack(f, modules, "cdc_acm") },
 		},
 		{
 			name: "uinput", version: "v" + kernelVersion(m.release),
@@ -162,7 +164,7 @@ func extensions(p *parts, m *modules, own *programs) []extension {
 				if err := m.unpack(&unpacked, "uinput"); err != nil {
 					return err
 				}
-				f.blob("rootfs/usr/lib/modules/"+m.release+"/extras/uinput.ko", 0o644, unpacked.nodes[0].Content)
+				f.blob(modules+"/"+m.release+"/extras/uinput.ko", 0o644, unpacked.nodes[0].Content)
 				return nil
 			},
 		},
@@ -178,6 +180,7 @@ func extensions(p *parts, m *modules, own *programs) []extension {
 			},
 		},
 	}
+	return slices.DeleteFunc(all, func(e extension) bool { return p.arch != "amd64" && strings.HasSuffix(e.name, "-ucode") })
 }
 
 // kernelVersion is 6.12.107 of 6.12.107+deb13-amd64.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ import (
 // image is what is published under a tag.
 type image struct {
 	repository, tag string
+	arch            string // default: the release's
 	layers          []imageLayer
 	config          v1.Config
 	docker          bool // Docker's media types; gzip only
@@ -41,7 +43,7 @@ type published struct {
 }
 
 // blobs writes the content-addressed files of a release.
-type blobs struct{ dir string }
+type blobs struct{ dir, arch string }
 
 func blobPath(dir string, h v1.Hash) string { return filepath.Join(dir, "blobs", h.Hex) }
 
@@ -86,7 +88,8 @@ func (b blobs) publish(i image) (published, error) {
 
 func (b blobs) publishImage(i image) (published, error) {
 	kinds := mediaTypes(i.docker)
-	config := v1.ConfigFile{Architecture: "amd64", OS: "linux", Created: v1.Time{Time: epoch.UTC()}, Config: i.config, RootFS: v1.RootFS{Type: "layers"}}
+	arch := cmp.Or(i.arch, b.arch)
+	config := v1.ConfigFile{Architecture: arch, OS: "linux", Created: v1.Time{Time: epoch.UTC()}, Config: i.config, RootFS: v1.RootFS{Type: "layers"}}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: kinds.manifest}
 	for _, l := range i.layers {
 		d, diffID, err := b.writeLayer(l, kinds)
@@ -110,7 +113,7 @@ func (b blobs) publishImage(i image) (published, error) {
 		return p, nil
 	}
 	entry := d
-	entry.Platform = &v1.Platform{OS: "linux", Architecture: "amd64"}
+	entry.Platform = &v1.Platform{OS: "linux", Architecture: arch}
 	top, err := b.writeJSON(kinds.index, v1.IndexManifest{SchemaVersion: 2, MediaType: kinds.index, Manifests: []v1.Descriptor{entry}})
 	p.Manifests = []v1.Descriptor{top, d}
 	return p, err

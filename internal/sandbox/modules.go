@@ -108,13 +108,13 @@ func scan(f *files) ([]kmod.Module, error) {
 	return kmod.Scan(t, 0)
 }
 
-// pack adds a module to an extension as Debian has it.
-func (m *modules) pack(f *files, name string) error {
+// pack adds a module to an extension as Debian has it, below a directory of modules.
+func (m *modules) pack(f *files, dir, name string) error {
 	n, ok := m.all[name]
 	if !ok {
 		return fmt.Errorf("kernel module %s: not in Debian's kernel package", name)
 	}
-	f.blob("rootfs/usr/lib/modules/"+m.release+"/"+n.Path, 0o644, n.Content)
+	f.blob(dir+"/"+m.release+"/"+n.Path, 0o644, n.Content)
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/talosmith/talosmith/internal/debian"
+	"github.com/talosmith/talosmith/pkg/initramfs"
 	"github.com/talosmith/talosmith/pkg/kmod"
 	"github.com/talosmith/talosmith/pkg/squashfs"
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -24,36 +25,29 @@ import (
 //go:embed *.go init/*.go service/*.go installer/*.go report/*.go
 var sources embed.FS
 
-// kernelMeta depends on the current kernel's package.
-const kernelMeta = "linux-image-amd64"
-
-var packageNames = []string{
-	kernelMeta, "systemd-boot-efi", "grub-pc-bin",
-	"kmod", "libkmod2", "libc6", "libssl3t64", "libzstd1", "liblzma5", "zlib1g", // modprobe and its libraries
-	"intel-microcode", "amd64-microcode", "firmware-realtek", "firmware-bnx2", "firmware-bnx2x", "crun", "runsc", "fuse3",
-}
-
 // parts are the fetched packages by name, the kernel's as "kernel".
 type parts struct {
+	layout
 	packages map[string]debian.Package
 	release  string // of the kernel
 }
 
-func fetchParts(ctx context.Context, o Options) (*parts, error) {
-	from := debian.Options{Cache: filepath.Join(o.Cache, "debian"), Suite: "trixie", Arch: "amd64", Mirror: o.Mirror, Log: o.Log}
-	fetched, err := debian.Fetch(ctx, from, packageNames...)
+func fetchParts(ctx context.Context, o Options, l layout) (*parts, error) {
+	from := debian.Options{Cache: filepath.Join(o.Cache, "debian"), Suite: "trixie", Arch: l.arch, Mirror: o.Mirror, Log: o.Log}
+	fetched, err := debian.Fetch(ctx, from, l.packageNames()...)
 	if err != nil {
 		return nil, err
 	}
-	p := &parts{packages: map[string]debian.Package{}}
+	p := &parts{layout: l, packages: map[string]debian.Package{}}
 	for _, f := range fetched {
 		p.packages[f.Name] = f
 	}
-	image := slices.IndexFunc(p.packages[kernelMeta].Depends, func(n string) bool { return strings.HasPrefix(n, "linux-image-") })
+	meta := p.packages[l.kernelMeta()]
+	image := slices.IndexFunc(meta.Depends, func(n string) bool { return strings.HasPrefix(n, "linux-image-") })
 	if image < 0 {
-		return nil, fmt.Errorf("package %s of Debian names no kernel: %q", kernelMeta, p.packages[kernelMeta].Depends)
+		return nil, fmt.Errorf("package %s of Debian names no kernel: %q", meta.Name, meta.Depends)
 	}
-	name := p.packages[kernelMeta].Depends[image]
+	name := meta.Depends[image]
 	kernel, err := debian.Fetch(ctx, from, name)
 	if err != nil {
 		return nil, err
@@ -65,13 +59,13 @@ func fetchParts(ctx context.Context, o Options) (*parts, error) {
 
 // key names a release by what it is made of. Versions of imported modules are left out: a test does not know its own, and a release
 // of others serves as well.
-func (p *parts) key(version string) string {
+func (p *parts) key() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q\n", version, runtime.Version())
-	for _, v := range []string{squashfs.Version, kmod.Version} {
+	fmt.Fprintf(h, "%q %q %q\n", p.talos, p.arch, runtime.Version())
+	for _, v := range []string{squashfs.Version, kmod.Version, initramfs.Version} {
 		fmt.Fprintf(h, "%q\n", v)
 	}
-	for _, n := range append([]string{"kernel"}, packageNames...) {
+	for _, n := range append([]string{"kernel"}, p.packageNames()...) {
 		fmt.Fprintf(h, "%s %s\n", n, p.packages[n].SHA256)
 	}
 	err := fs.WalkDir(sources, ".", func(path string, d fs.DirEntry, err error) error {

@@ -15,7 +15,7 @@ import (
 // programs are ours, compiled for the release's machine.
 type programs struct{ init, service, installer tree.Blob }
 
-func buildPrograms(ctx context.Context, dir string) (*programs, error) {
+func buildPrograms(ctx context.Context, arch, dir string) (*programs, error) {
 	var p programs
 	for _, what := range []struct {
 		name string
@@ -29,7 +29,7 @@ func buildPrograms(ctx context.Context, dir string) (*programs, error) {
 		out := filepath.Join(dir, what.name)
 		args := append([]string{"build", "-trimpath", "-buildvcs=false", "-o", out}, what.args...)
 		cmd := exec.CommandContext(ctx, "go", append(args, "github.com/talosmith/talosmith/internal/sandbox/"+what.name)...)
-		cmd.Env = append(withoutGo(os.Environ()), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1")
+		cmd.Env = append(withoutGo(os.Environ()), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0")
 		if b, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("go build %s: %w: %s", what.name, err, b)
 		}
@@ -45,6 +45,6 @@ func buildPrograms(ctx context.Context, dir string) (*programs, error) {
 func withoutGo(env []string) []string {
 	return slices.DeleteFunc(env, func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{"GOFLAGS", "GOOS", "GOARCH", "GOAMD64", "GOEXPERIMENT", "GOFIPS140", "CGO_ENABLED"}, name)
+		return slices.Contains([]string{"GOFLAGS", "GOOS", "GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "GOFIPS140", "CGO_ENABLED"}, name)
 	})
 }

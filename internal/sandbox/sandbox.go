@@ -3,19 +3,23 @@
 //
 // Of Debian (package debian) are the kernel and its modules, systemd-boot and systemd-stub, GRUB's modules, microcode, firmware
 // and the contents of extensions; of ours are the programs init (which is its whole user space but modprobe), service and
-// installer. It is published under the official names: imager, installer-base, extensions and the extensions' own, for amd64:
+// installer. It is published under the official names: imager, installer-base, extensions and the extensions' own, for one
+// architecture:
 //
 //	crun               extra  tiny; an image index
 //	gvisor             core   one big static Go binary; zstd layer
 //	tailscale          extra  an extension service, whose static Go binary has two hard-linked names; Docker's media types
 //	realtek-firmware   core   firmware; two layers (gzip, zstd): the second has a whiteout, an opaque directory and a changed file
 //	bnx2-bnx2x         core   firmware
-//	intel-ucode        core   microcode
-//	amd-ucode          core   microcode and other firmware
+//	intel-ucode        core   microcode (amd64 alone)
+//	amd-ucode          core   microcode and other firmware (amd64 alone)
 //	btrfs              extra  a kernel module (.ko.xz) that needs others of the base
 //	usb-modem-drivers  extra  the same; its old name was usb-modem
 //	uinput             extra  a kernel module (.ko) in extras/
 //	fuse3              core   files with SELinux labels in PAX records
+//
+// Before Talos 1.10 modules and firmware are in /lib, and installer is there instead of installer-base, with boot assets in a second
+// layer; before 1.8 the base is compressed with xz.
 //
 // A release is built once for what it is made of (packages, our sources, compilers), below Options.Cache, and removed when
 // another is built a week after its last use.
@@ -25,10 +29,11 @@
 //
 // # Not supported
 //
-// Other architectures. Pushing to the registry.
+// Releases for several architectures. Pushing to the registry.
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -46,6 +51,7 @@ import (
 type Options struct {
 	Cache   string // a directory; packages go into its "debian", releases into its "standin"
 	Version string // of Talos, as a tag: "v1.13.9"
+	Arch    string // Go's name, "amd64" (default) or "arm64"
 	Mirror  string // URI of a Debian archive; default: the one in apt's configuration
 
 	Log func(message string) // is told what takes time; may be nil
@@ -68,9 +74,10 @@ var tagRule = regexp.MustCompile(`^v?[0-9][0-9A-Za-z.-]{0,100}$`)
 
 // Open builds the release of a version where the cache does not have it, and serves it until Close.
 func Open(ctx context.Context, o Options) (*Release, error) {
+	o.Arch = cmp.Or(o.Arch, "amd64")
 	dir, err := prepare(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("make the stand-in of Talos %s: %w", o.Version, err)
+		return nil, fmt.Errorf("make the stand-in of Talos %s for %s: %w", o.Version, o.Arch, err)
 	}
 	handler, err := newRegistry(dir)
 	if err != nil {
@@ -100,7 +107,11 @@ func prepare(ctx context.Context, o Options) (string, error) {
 	if !tagRule.MatchString(o.Version) {
 		return "", fmt.Errorf("%q is no version tag", o.Version)
 	}
-	p, err := fetchParts(ctx, o)
+	l, err := newLayout(o.Version, o.Arch)
+	if err != nil {
+		return "", err
+	}
+	p, err := fetchParts(ctx, o, l)
 	if err != nil {
 		return "", err
 	}
@@ -108,7 +119,7 @@ func prepare(ctx context.Context, o Options) (string, error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return "", err
 	}
-	dir := filepath.Join(base, o.Version+"-"+p.key(o.Version)[:16])
+	dir := filepath.Join(base, o.Version+"-"+o.Arch+"-"+p.key()[:16])
 	if isBuilt(dir) {
 		now := time.Now()
 		return dir, os.Chtimes(dir, now, now) // for tidy
@@ -124,7 +135,7 @@ func prepare(ctx context.Context, o Options) (string, error) {
 	if err := tidy(base, time.Now().Add(-keep)); err != nil {
 		return "", err
 	}
-	o.log("making the stand-in of Talos %s", o.Version)
+	o.log("making the stand-in of Talos %s for %s", o.Version, o.Arch)
 	tmp, err := os.MkdirTemp(base, "making-")
 	if err != nil {
 		return "", err

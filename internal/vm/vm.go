@@ -15,21 +15,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
 
 // Machine is what to boot and on what.
 type Machine struct {
-	Firmware string // "uefi" (default: OVMF) or "bios" (SeaBIOS)
+	Arch     string // Go's name: "amd64" (default) or "arm64"
+	Firmware string // "uefi" (default: OVMF, AAVMF) or, on amd64, "bios" (SeaBIOS)
 
 	// At most one of these is booted from. A name's extension tells its format: .qcow2, .vmdk, .vhd, else raw.
 	CDROM string // an ISO, in a SATA drive
 	USB   string // a stick behind xHCI
 	Disk  string // a virtio disk
 
-	// Kernel is booted directly, with Initrd and KernelArgs, by QEMU itself. Then Firmware is SeaBIOS.
+	// Kernel is booted directly, with Initrd and KernelArgs, by QEMU itself, without UEFI.
 	Kernel, Initrd string
 	KernelArgs     string
 
@@ -134,17 +134,20 @@ func (m Machine) args() (args []string, cleanup func(), err error) {
 	if m.what() == "" {
 		return nil, nil, errors.New("boot: there is nothing to boot from")
 	}
-	const qemu = "qemu-system-x86_64"
-	path, err := exec.LookPath(qemu)
+	p, ok := platforms[cmp.Or(m.Arch, "amd64")]
+	if !ok {
+		return nil, nil, fmt.Errorf("boot %s: there is no machine of the architecture %q", m.what(), m.Arch)
+	}
+	path, err := exec.LookPath(p.qemu)
 	if err != nil {
-		return nil, nil, fmt.Errorf("boot %s: %s is %w: install the package qemu-system-x86 (macOS: brew install qemu)", m.what(), qemu, ErrMissing)
+		return nil, nil, fmt.Errorf("boot %s: %s is %w: install the package %s (macOS: brew install qemu)", m.what(), p.qemu, ErrMissing, p.debian)
 	}
 	// One processor: what the kernel patches in its own code on one of several is not always seen by the others, which QEMU runs as
 	// threads, and then it panics ("Oops: int3"). Two are no faster, since a boot is a chain.
-	args = []string{path, "-machine", "q35", "-cpu", "max", "-smp", "1", "-m", fmt.Sprint(cmp.Or(m.MemoryMiB, 2048)),
+	args = []string{path, "-machine", p.machine, "-cpu", p.cpu, "-smp", "1", "-m", fmt.Sprint(cmp.Or(m.MemoryMiB, 2048)),
 		"-display", "none", "-nic", "none", "-no-reboot",
 		"-accel", "tcg"}
-	drives, err := m.drives()
+	drives, err := m.drives(p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -155,10 +158,10 @@ func (m Machine) args() (args []string, cleanup func(), err error) {
 		if m.Initrd != "" {
 			args = append(args, "-initrd", m.Initrd)
 		}
-	case m.Firmware == "bios":
+	case m.Firmware == "bios" && p.bios:
 		args = append(args, "-machine", "graphics=off") // then SeaBIOS shows what boot loaders write to the screen on the serial port, too
 	case m.Firmware == "uefi" || m.Firmware == "":
-		code, vars, err := ovmf()
+		code, vars, err := p.firmware()
 		if err != nil {
 			return nil, nil, fmt.Errorf("boot %s: %w", m.what(), err)
 		}
@@ -168,12 +171,12 @@ func (m Machine) args() (args []string, cleanup func(), err error) {
 		}
 		args = append(args, "-drive", "if=pflash,format=raw,readonly=on,file="+quote(code), "-drive", "if=pflash,format=raw,file="+quote(own))
 	default:
-		return nil, nil, fmt.Errorf("boot %s: firmware %q is neither uefi nor bios", m.what(), m.Firmware)
+		return nil, nil, fmt.Errorf("boot %s: firmware %q is neither uefi nor, on amd64, bios", m.what(), m.Firmware)
 	}
 	return args, cleanup, nil
 }
 
-func (m Machine) drives() (args []string, err error) {
+func (m Machine) drives(p platform) (args []string, err error) {
 	add := func(id, file, options, device string) {
 		if file == "" || err != nil {
 			return
@@ -184,9 +187,12 @@ func (m Machine) drives() (args []string, err error) {
 		}
 		args = append(args, "-drive", fmt.Sprintf("if=none,id=%s,format=%s,%s,file=%s", id, format(file), options, quote(file)), "-device", device+",drive="+id)
 	}
-	add("cdrom", m.CDROM, "media=cdrom,readonly=on", "ide-cd,bootindex=0")
+	add("cdrom", m.CDROM, "media=cdrom,readonly=on", p.cdrom+",bootindex=0")
 	if m.USB != "" {
 		args = append(args, "-device", "qemu-xhci")
+	}
+	if p.cdromBus != "" && m.CDROM != "" { // before what is on it
+		args = append([]string{"-device", p.cdromBus}, args...)
 	}
 	add("usb", m.USB, "snapshot=on", "usb-storage,bootindex=0")
 	add("disk", m.Disk, "snapshot=on", "virtio-blk-pci,bootindex=0")
@@ -214,27 +220,6 @@ func format(file string) string {
 
 // quote writes a value of QEMU's option syntax, where a comma ends it.
 func quote(s string) string { return strings.ReplaceAll(s, ",", ",,") }
-
-// firmwares are the places of UEFI for x86-64: code, and the template of its variables.
-var firmwares = [][2]string{
-	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"}, // Debian, Ubuntu
-	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
-	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},                     // Fedora
-	{"/opt/homebrew/share/qemu/edk2-x86_64-code.fd", "/opt/homebrew/share/qemu/edk2-i386-vars.fd"}, // macOS
-	{"/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"},       // macOS on Intel
-}
-
-func ovmf() (code, vars string, err error) {
-	i := slices.IndexFunc(firmwares, func(f [2]string) bool {
-		_, codeErr := os.Stat(f[0])
-		_, varsErr := os.Stat(f[1])
-		return codeErr == nil && varsErr == nil
-	})
-	if i < 0 {
-		return "", "", fmt.Errorf("the UEFI firmware OVMF is %w: install the package ovmf", ErrMissing)
-	}
-	return firmwares[i][0], firmwares[i][1], nil
-}
 
 // temporaryCopy copies the template of UEFI's variables, which the guest writes to.
 func temporaryCopy(name string) (string, func(), error) {

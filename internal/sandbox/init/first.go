@@ -40,6 +40,9 @@ type state struct {
 	Microcode []file
 }
 
+// firmwareDirs are where the firmware is: before Talos 1.10, and since.
+var firmwareDirs = []string{"/lib/firmware", "/usr/lib/firmware"}
+
 const stateFile = "/run/standin.json"
 
 func first() error {
@@ -149,7 +152,7 @@ func mountRoot(layers []layer) error {
 			return err
 		}
 	}
-	for _, path := range []string{"/usr/lib/firmware", "/.extra"} {
+	for _, path := range append(firmwareDirs, "/.extra") {
 		if _, err := os.Stat(path); err == nil {
 			if err := bind(path, "/root"+path); err != nil {
 				return err
@@ -222,7 +225,7 @@ func (l *layer) look(root string) error {
 		if st.Size() > biggest {
 			biggest, l.Biggest = st.Size(), name
 		}
-		if rest, ok := strings.CutPrefix(name, "/usr/lib/modules/"); ok {
+		if rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "/usr"), "/lib/modules/"); ok {
 			release, _, _ := strings.Cut(rest, "/")
 			if module, _, ok := strings.Cut(filepath.Base(rest), ".ko"); ok {
 				l.Modules[strings.ReplaceAll(module, "-", "_")] = release
@@ -269,7 +272,7 @@ func removeAll(dir string, dev uint64) {
 			continue
 		}
 		switch {
-		case path == "/extensions.yaml" || path == "/usr/lib/firmware" || path == "/.extra":
+		case path == "/extensions.yaml" || slices.Contains(firmwareDirs, path) || path == "/.extra":
 		case e.IsDir():
 			removeAll(path, dev)
 			unix.Rmdir(path)

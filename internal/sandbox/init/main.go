@@ -46,7 +46,7 @@ func main() {
 	}
 }
 
-// consoles are where lines go: the kernel's console, and the serial port where that is another.
+// consoles are where lines go: the kernel's console, and the serial ports where that is another.
 var consoles []*os.File
 
 func openConsoles() {
@@ -54,8 +54,12 @@ func openConsoles() {
 		consoles = append(consoles, f)
 	}
 	active, _ := os.ReadFile("/sys/class/tty/console/active") // "tty0 ttyS0": the last is /dev/console
-	if names := strings.Fields(string(active)); len(names) == 0 || names[len(names)-1] != "ttyS0" {
-		if f, err := os.OpenFile("/dev/ttyS0", os.O_WRONLY, 0); err == nil {
+	names := strings.Fields(string(active))
+	for _, serial := range []string{"ttyS0", "ttyAMA0"} { // of amd64, of arm64
+		if len(names) > 0 && names[len(names)-1] == serial {
+			continue
+		}
+		if f, err := os.OpenFile("/dev/"+serial, os.O_WRONLY, 0); err == nil {
 			consoles = append(consoles, f)
 		}
 	}

@@ -51,7 +51,11 @@ func show(s state) {
 			print("LABEL", "file", name, "value", label(name))
 		}
 	}
-	showFirmware("/usr/lib/firmware")
+	for _, dir := range firmwareDirs {
+		if real, err := filepath.EvalSymlinks(dir); err == nil && real == dir {
+			showFirmware(dir)
+		}
+	}
 	showModules(s.Layers)
 	showServices()
 	for _, m := range kernelErrors(20) {

@@ -28,8 +28,16 @@ func Options(t testing.TB) sandbox.Options {
 // where REQUIRE_TOOLS=1.
 func Open(t testing.TB) *sandbox.Release {
 	t.Helper()
-	debiantest.Fetch(t, "trixie", "amd64", "kmod")
-	r, err := sandbox.Open(t.Context(), Options(t))
+	return OpenOther(t, Version, "amd64")
+}
+
+// OpenOther serves the release of another version or architecture.
+func OpenOther(t testing.TB, version, arch string) *sandbox.Release {
+	t.Helper()
+	debiantest.Fetch(t, "trixie", arch, "kmod")
+	o := Options(t)
+	o.Version, o.Arch = version, arch
+	r, err := sandbox.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,11 +52,15 @@ func Open(t testing.TB) *sandbox.Release {
 // Boot boots a machine and returns the stand-in's report. The console is logged where the test fails or is verbose.
 func Boot(t testing.TB, m vm.Machine) *report.Report {
 	t.Helper()
-	tooltest.Need(t, "qemu-system-x86_64")
+	tool, firmware := "qemu-system-x86_64", "ovmf"
+	if m.Arch == "arm64" {
+		tool, firmware = "qemu-system-aarch64", "qemu-efi-aarch64"
+	}
+	tooltest.Need(t, tool)
 	var r report.Report
 	err := vm.Boot(t.Context(), m, func(line string) bool { t.Log(line); return r.Line(line) })
 	if errors.Is(err, vm.ErrMissing) {
-		tooltest.Missing(t, "OVMF", "ovmf")
+		tooltest.Missing(t, "UEFI firmware", firmware)
 	}
 	if err != nil {
 		t.Fatal(err)
