@@ -13,8 +13,8 @@ import (
 	"github.com/talosmith/talosmith/pkg/imager"
 )
 
-// buildOther makes every artefact of an image of another release.
-func buildOther(t testing.TB, version, arch string) (*built, *sandbox.Release) {
+// buildOther makes artefacts of another release, an ISO with its attributes among them.
+func buildOther(t testing.TB, version, arch, iso string) (*built, *sandbox.Release) {
 	t.Helper()
 	release := sandboxtest.OpenOther(t, version, arch)
 	dir := t.TempDir()
@@ -30,15 +30,16 @@ talos {
 image "metal" {
   architectures = [%q]
   extensions    = ["%s"]
-  output "iso" {}
+  output "iso" {
+    %s
+  }
   output "disk" {
     compression = "none"
   }
   output "installer" {}
   output "uki" {}
-  output "initramfs" {}
 }
-`, version, arch, strings.Join(extensions, `", "`)))
+`, version, arch, strings.Join(extensions, `", "`), iso))
 	b := &built{out: filepath.Join(dir, "out"), cache: filepath.Join(dir, "cache")}
 	t.Log(run{args: []string{"all", "-profile=" + profile, "-out=" + b.out}, env: b.env(release)}.must(t))
 	var err error
@@ -48,32 +49,50 @@ image "metal" {
 	return b, release
 }
 
-// TestBootThroughGRUB boots what was built of a release that knows no other loader, keeps everything below /lib and is compressed with xz.
-func TestBootThroughGRUB(t *testing.T) {
-	t.Parallel()
-	b, release := buildOther(t, "v1.7.6", "amd64")
-	a, iso := b.artefact(t, ".iso")
+// boots is machines to boot from an artefact, by a name, and what their boot menu shows beside the entry that starts Talos.
+type boots map[string]struct {
+	suffix  string // of the artefact
+	machine func(file string) vm.Machine
+	menu    string
+}
+
+func (all boots) run(t *testing.T, b *built, release *sandbox.Release) {
+	a, _ := b.artefact(t, ".iso")
 	want := inputsOf(t, release, a)
-	_, disk := b.artefact(t, ".raw")
-	for name, m := range map[string]vm.Machine{
-		"ISO as CD-ROM uefi":   {CDROM: iso},
-		"ISO as USB disk bios": {USB: iso, Firmware: "bios"},
-		"disk uefi":            {Disk: disk},
-		"disk bios":            {Disk: disk, Firmware: "bios"},
-	} {
+	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, entry := a, "Reset Talos installation"
-			if m.Disk != "" {
-				a, _ = b.artefact(t, ".raw")
-				entry = "Reset Talos installation and return to maintenance mode"
-			}
+			a, file := b.artefact(t, c.suffix)
+			m := c.machine(file)
+			m.Arch = a.Architecture
 			got := sandboxtest.Boot(t, m)
 			compare(t, a, want, got)
-			if !slices.ContainsFunc(got.Console, func(line string) bool { return strings.Contains(line, entry) }) {
-				t.Errorf("the boot menu does not show %q", entry)
+			if !slices.ContainsFunc(got.Console, func(line string) bool { return strings.Contains(line, c.menu) }) {
+				t.Errorf("the boot menu does not show %q", c.menu)
 			}
 			t.Logf("%s s after the kernel's start", got.First("UPTIME", "seconds"))
 		})
 	}
+}
+
+// TestBootThroughGRUB boots what was built of a release that knows no other loader, keeps everything below /lib and is compressed with xz.
+func TestBootThroughGRUB(t *testing.T) {
+	t.Parallel()
+	b, release := buildOther(t, "v1.7.6", "amd64", "")
+	boots{
+		"ISO as CD-ROM uefi":   {".iso", func(file string) vm.Machine { return vm.Machine{CDROM: file} }, menu["iso bios"]},
+		"ISO as USB disk bios": {".iso", func(file string) vm.Machine { return vm.Machine{USB: file, Firmware: "bios"} }, menu["iso bios"]},
+		"disk uefi":            {".raw", func(file string) vm.Machine { return vm.Machine{Disk: file} }, menu["disk bios"]},
+		"disk bios":            {".raw", func(file string) vm.Machine { return vm.Machine{Disk: file, Firmware: "bios"} }, menu["disk bios"]},
+	}.run(t, b, release)
+}
+
+// TestBootARM64 boots an ISO through GRUB and a disk through systemd-boot. Nothing of arm64 runs where they are built.
+func TestBootARM64(t *testing.T) {
+	t.Parallel()
+	b, release := buildOther(t, "v1.13.9", "arm64", `bootloader = "grub"`)
+	boots{
+		"ISO":  {".iso", func(file string) vm.Machine { return vm.Machine{CDROM: file} }, menu["iso bios"]},
+		"disk": {".raw", func(file string) vm.Machine { return vm.Machine{Disk: file} }, menu["disk uefi"]},
+	}.run(t, b, release)
 }

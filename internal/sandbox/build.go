@@ -152,7 +152,7 @@ func installerBase(p *parts, own *programs, vmlinuz, initramfs tree.Blob) (image
 
 // catalogue is the list of the release's extensions.
 func catalogue(version string, extensions []extension, all []published) (image, error) {
-	i := image{repository: namespace + "extensions", tag: version}
+	i := image{repository: namespace + "extensions", tag: version, arch: "amd64"} // whatever they are for
 	type description struct {
 		Author      string `yaml:"author"`
 		Description string `yaml:"description"`
