@@ -385,7 +385,7 @@ func TestISO(t *testing.T) {
 	dir := t.TempDir()
 	tooltest.Run(t, "xorriso", "-osirrox", "on", "-indev", file, "-extract", "/", filepath.Join(dir, "iso"))
 	esp := partition(t, file, espType)
-	checkESP(t, file, esp, filepath.Join(dir, "iso"))
+	checkESP(t, file, esp, filepath.Join(dir, "iso"), espFiles...)
 	for path, want := range map[string]string{"boot/vmlinuz": kernel, "boot/initramfs.xz": initrd} {
 		if sumFile(t, filepath.Join(dir, "iso", path)) != sumFile(t, want) {
 			t.Errorf("%s is not %s", path, filepath.Base(want))
@@ -443,7 +443,7 @@ func TestDisk(t *testing.T) {
 	if !slices.Equal(names, []string{"EFI", "BIOS", "BOOT", "META"}) {
 		t.Errorf("partitions %q", names)
 	}
-	checkESP(t, file, partition(t, file, espType), "")
+	checkESP(t, file, partition(t, file, espType), "", espFiles...)
 	meta := filepath.Join(t.TempDir(), "meta")
 	copyRange(t, file, meta, partitions(t, file)[slices.Index(names, "META")])
 	if !bytes.HasPrefix(read(t, meta), []byte("\x5a\x4b\x3c\x2d\x00\x00\x00\x11\x00\x00\x00\x09dual-boot\x00\x00\x00\x00")) {
@@ -464,8 +464,11 @@ func TestDisk(t *testing.T) {
 		"A - Talos "+sandboxtest.Version, "Reset Talos installation and return to maintenance mode", "talos.experimental.wipe=system:EPHEMERAL,STATE")
 }
 
-// checkESP checks an EFI system partition, and compares its files with those of a folder.
-func checkESP(t *testing.T, file string, p part, same string) {
+// espFiles are those where systemd-boot starts a UKI.
+var espFiles = []string{"EFI/BOOT/BOOTX64.EFI", ukiPath, "loader/loader.conf"}
+
+// checkESP checks an EFI system partition with some files, and compares them with those of a folder.
+func checkESP(t *testing.T, file string, p part, same string, want ...string) {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "esp")
 	copyRange(t, file, image, p)
@@ -483,7 +486,7 @@ func checkESP(t *testing.T, file string, p part, same string) {
 			}
 		}
 	}
-	if want := []string{"EFI/BOOT/BOOTX64.EFI", ukiPath, "loader/loader.conf"}; !slices.Equal(files, want) {
+	if !slices.Equal(files, want) {
 		t.Errorf("files of the ESP %q, want %q", files, want)
 	}
 }

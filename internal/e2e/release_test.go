@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,8 +13,10 @@ import (
 
 	"github.com/talosmith/talosmith/internal/sandbox"
 	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
+	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/internal/vm"
 	"github.com/talosmith/talosmith/pkg/imager"
+	"github.com/talosmith/talosmith/pkg/inspect"
 )
 
 // buildOther makes artefacts of another release, an ISO with its attributes among them.
@@ -79,12 +85,84 @@ func (all boots) run(t *testing.T, b *built, release *sandbox.Release) {
 func TestBootThroughGRUB(t *testing.T) {
 	t.Parallel()
 	b, release := buildOther(t, "v1.7.6", "amd64", "")
+	t.Run("artefacts", func(t *testing.T) { checkOld(t, b) })
 	boots{
 		"ISO as CD-ROM uefi":   {".iso", func(file string) vm.Machine { return vm.Machine{CDROM: file} }, menu["iso bios"]},
 		"ISO as USB disk bios": {".iso", func(file string) vm.Machine { return vm.Machine{USB: file, Firmware: "bios"} }, menu["iso bios"]},
 		"disk uefi":            {".raw", func(file string) vm.Machine { return vm.Machine{Disk: file} }, menu["disk bios"]},
 		"disk bios":            {".raw", func(file string) vm.Machine { return vm.Machine{Disk: file, Firmware: "bios"} }, menu["disk bios"]},
 	}.run(t, b, release)
+}
+
+// checkOld looks into artefacts of a release before Talos 1.8, by the programs that others have for them.
+func checkOld(t *testing.T, b *built) {
+	_, iso := b.artefact(t, ".iso")
+	if said := tooltest.Run(t, "isoinfo", "-d", "-i", iso); !strings.Contains(said, "Volume id: ISOIMAGE\n") {
+		t.Errorf("isoinfo: %s", said)
+	}
+	esp := partition(t, iso, espType)
+	checkESP(t, iso, esp, "", "EFI/BOOT/BOOTX64.EFI", "boot/grub/grub.cfg", "boot/initramfs.xz", "boot/vmlinuz")
+	image := filepath.Join(t.TempDir(), "esp")
+	copyRange(t, iso, image, esp)
+	kernels := bytes.Count(read(t, iso), []byte("HdrS"))
+	if kernels != bytes.Count(read(t, image), []byte("HdrS")) || kernels == 0 {
+		t.Errorf("the ISO has %d kernels", kernels)
+	}
+
+	a, disk := b.artefact(t, ".raw")
+	if a.Size != 1246<<20 {
+		t.Errorf("%d bytes", a.Size)
+	}
+	var names []string
+	for _, p := range partitions(t, disk) {
+		names = append(names, p.Name)
+	}
+	if !slices.Equal(names, []string{"EFI", "BIOS", "BOOT", "META", "STATE", "EPHEMERAL"}) {
+		t.Errorf("partitions %q", names)
+	}
+	checkESP(t, disk, partition(t, disk, espType), "", "EFI/BOOT/BOOTX64.EFI")
+
+	_, installer := b.artefact(t, "-installer.tar")
+	dir := filepath.Join(t.TempDir(), "dir")
+	skopeo(t, "copy", "--quiet", "oci-archive:"+installer, "dir:"+dir)
+	var manifest struct{ Layers []struct{ Digest string } }
+	if err := json.Unmarshal(read(t, filepath.Join(dir, "manifest.json")), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if len(manifest.Layers) != 2 { // the base had two itself
+		t.Fatalf("the installer has %d layers", len(manifest.Layers))
+	}
+	layer := untar(t, unzipped(t, read(t, filepath.Join(dir, strings.TrimPrefix(manifest.Layers[1].Digest, "sha256:")))))
+	if got := slices.Sorted(maps.Keys(layer)); !slices.Equal(got, []string{"usr/install/amd64/initramfs.xz", "usr/install/amd64/vmlinuz"}) {
+		t.Errorf("the installer's boot assets are %q", got)
+	}
+
+	_, ukiFile := b.artefact(t, "-uki.efi")
+	for _, s := range sections(t, ukiFile) {
+		if s.name == ".profile" {
+			t.Error("the UKI has profiles")
+		}
+		if s.name == ".initrd" && s.sum != fmt.Sprintf("%x", sha256.Sum256(layer["usr/install/amd64/initramfs.xz"])) {
+			t.Error("the installer's initramfs is another than the UKI's")
+		}
+	}
+	var report inspect.Report
+	if err := json.Unmarshal([]byte(run{args: []string{"inspect", iso, "-json"}}.must(t).stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range report.Extensions {
+		if e.Compression != "xz" {
+			t.Errorf("the layer of %s is compressed with %q", e.Name, e.Compression)
+		}
+	}
+	for i, s := range report.Initramfs.Segments {
+		if s.Compression != "xz" && s.Compression != "plain" {
+			t.Errorf("segment %d of the initramfs is compressed with %s", i, s.Compression)
+		}
+	}
+	if !slices.Equal(report.Bootloaders, []string{"grub"}) || len(report.Loaders) != 2 || len(report.Entries) != 2 || report.Talos != "v1.7.6" || len(report.Problems) > 0 {
+		t.Errorf("inspect says %q, %+v, %+v, %s, %q", report.Bootloaders, report.Loaders, report.Entries, report.Talos, report.Problems)
+	}
 }
 
 // TestBootARM64 boots an ISO through GRUB and a disk through systemd-boot. Nothing of arm64 runs where they are built.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/talosmith/talosmith/pkg/talos"
@@ -139,7 +140,9 @@ func (a *Artefact) addGRUBConfig(ctx context.Context, v *volume, n tree.Node) er
 	a.addPart("grub.cfg", n.Content)
 	entries := parseGRUB(text)
 	for _, e := range entries {
-		a.Report.Entries = append(a.Report.Entries, e)
+		if !slices.Contains(a.Report.Entries, e) { // the ESP of an ISO may have them again
+			a.Report.Entries = append(a.Report.Entries, e)
+		}
 		if !e.Default {
 			continue
 		}
