@@ -90,6 +90,7 @@ func TestAssets(t *testing.T) {
 		"usr/lib/grub/i386-pc/kernel.img":     "",
 		"usr/lib/grub/i386-pc/moddep.lst":     "",
 		"usr/lib/grub/i386-pc/linux.mod":      "\x7fELF",
+		"usr/lib/grub/x86_64-efi/kernel.img":  "\x7fELF",
 		"etc/modules.d/10-extra-modules.conf": "search extras built-in\n",
 	} {
 		b, err := imager.ReadFile(path)
@@ -107,6 +108,39 @@ func TestAssets(t *testing.T) {
 	n, _ := pull(t, r, "tailscale").rootfs.Lookup("usr/local/lib/containers/tailscale/usr/local/bin/tailscaled")
 	if !n.IsHardLink() || n.Size() < 5e6 {
 		t.Errorf("tailscaled: %+v", n)
+	}
+}
+
+// TestOtherReleases looks at what differs in an old release, and in one of another architecture.
+func TestOtherReleases(t *testing.T) {
+	t.Parallel()
+	old := sandboxtest.OpenOther(t, "v1.7.6", "amd64")
+	initrd, err := os.ReadFile(old.Initramfs())
+	if err != nil || !strings.HasPrefix(string(initrd), "\xfd7zXZ\x00") {
+		t.Errorf("the base of Talos 1.7 is not compressed with xz: %v", err)
+	}
+	ref, err := name.ParseReference(strings.TrimPrefix(old.Mirror(), "ghcr.io=http://")+"/siderolabs/installer:v1.7.6", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(ref, remote.WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if layers, err := img.Layers(); err != nil || len(layers) != 2 {
+		t.Errorf("the installer of Talos 1.7 has %d layers, %v", len(layers), err)
+	}
+	arm64 := flatten(t, sandboxtest.OpenOther(t, "v1.13.9", "arm64"), "ghcr.io/siderolabs/imager:v1.13.9")
+	for _, path := range []string{"usr/install/arm64/systemd-stub.efi", "usr/install/arm64/systemd-boot.efi", "usr/lib/grub/arm64-efi/kernel.img"} {
+		if n, ok := arm64.Lookup(path); !ok || n.Size() == 0 {
+			t.Errorf("%s is missing", path)
+		}
+	}
+	o := sandboxtest.Options(t)
+	for _, wrong := range []sandbox.Options{{Cache: o.Cache, Version: "v1.13.9", Arch: "riscv64"}, {Cache: o.Cache, Version: "v2"}} {
+		if _, err := sandbox.Open(t.Context(), wrong); err == nil {
+			t.Errorf("%+v: opened", wrong)
+		}
 	}
 }
 

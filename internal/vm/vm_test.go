@@ -140,10 +140,12 @@ func TestRun(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	disk := image(t, nil)
 	for want, m := range map[string]vm.Machine{
-		"no such file":                   {CDROM: filepath.Join(t.TempDir(), "none.iso")},
-		`"coreboot" is neither uefi nor`: {Disk: disk, Firmware: "coreboot"},
-		"Could not open":                 {Kernel: disk + ".none"},
-		"there is nothing to boot":       {},
+		"no such file":                     {CDROM: filepath.Join(t.TempDir(), "none.iso")},
+		`"coreboot" is neither uefi nor`:   {Disk: disk, Firmware: "coreboot"},
+		"neither uefi nor, on amd64, bios": {Disk: disk, Firmware: "bios", Arch: "arm64"},
+		`architecture "riscv64"`:           {Disk: disk, Arch: "riscv64"},
+		"Could not open":                   {Kernel: disk + ".none"},
+		"there is nothing to boot":         {},
 	} {
 		if err := vm.Boot(t.Context(), m, func(string) bool { return false }); err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {
 			t.Errorf("%+v: %v", m, err)

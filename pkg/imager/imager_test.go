@@ -440,6 +440,23 @@ func TestBadInputs(t *testing.T) {
 	}
 }
 
+// TestNoGRUB builds for each way to boot through GRUB of an imager image without. There is no other loader before Talos 1.10.
+func TestNoGRUB(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "v1.9.6", "v1.13.9")
+	for _, c := range []struct{ version, arch, output, dir, remedy string }{
+		{"v1.9.6", "amd64", "iso", "x86_64-efi", "file does not exist: take another registry's imager"},
+		{"v1.9.6", "arm64", "disk", "arm64-efi", "file does not exist: take another registry's imager"},
+		{"v1.13.9", "amd64", "disk", "x86_64-efi", `write bootloader = "sd-boot", or take another`},
+	} {
+		_, err := w.run().try(fmt.Sprintf("talos {\n version = %q\n}\nimage \"metal\" {\n architectures = [%q]\n output %q {\n  bootloader = \"grub\"\n }\n}\n",
+			c.version, c.arch, c.output), imager.Request{})
+		if text := diagText(err); !strings.Contains(text, "has no GRUB in /usr/lib/grub/"+c.dir) || !strings.Contains(text, c.remedy) {
+			t.Errorf("%+v: %s", c, text)
+		}
+	}
+}
+
 // fakeModule is no ELF file at all.
 const fakeModule = "not a module"
 
