@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
+	"github.com/talosmith/talosmith/pkg/ext4"
 	"github.com/talosmith/talosmith/pkg/imager"
 	"github.com/talosmith/talosmith/pkg/inspect"
 	"github.com/talosmith/talosmith/pkg/iso9660"
@@ -111,6 +113,36 @@ image "metal" {
 		return err
 	})
 	r.check(err)
+}
+
+// TestImageCacheOnDisk builds disks with an image cache: the default size grows by its partition, one that was asked for has to hold it.
+func TestImageCacheOnDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "v1.10.9")
+	r := w.run()
+	w.imageCache("cache", "amd64", map[string]string{"blob/sha256-1": strings.Repeat("blob", 2<<20), "manifests/ghcr.io/siderolabs/kubelet/reference/v1.34.0": "manifest"})
+	const profile = "talos {\n version = \"v1.10.9\"\n}\nimage \"metal\" {\n image_cache = \"cache\"\n output \"disk\" {\n bootloader = \"sd-boot\"\n compression = \"none\"\n %s\n }\n}\n"
+	r.build(fmt.Sprintf(profile, ""), imager.Request{})
+	disk := r.inspect("metal-amd64.raw")
+	last := disk.Partitions[len(disk.Partitions)-1]
+	if last.Label != "IMAGECACHE" || last.FileSystem != "ext4" || last.FSLabel != "IMAGECACHE" || last.Size != 10<<20 { // 8 MiB and a fifth
+		t.Errorf("partition %+v", last)
+	}
+	if disk.Size != (1246+10)<<20 {
+		t.Errorf("the disk has %d bytes", disk.Size)
+	}
+	f, err := os.Open(filepath.Join(r.out(), "metal-amd64.raw"))
+	r.check(err)
+	t.Cleanup(func() { r.check(f.Close()) })
+	volume, err := ext4.NewReader(io.NewSectionReader(f, last.Offset, last.Size))
+	r.check(err)
+	got, err := fs.ReadFile(volume, "manifests/ghcr.io/siderolabs/kubelet/reference/v1.34.0")
+	if err != nil || string(got) != "manifest" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err = r.try(fmt.Sprintf(profile, `size = "1110MiB"`), imager.Request{}); err == nil || !strings.Contains(err.Error(), "1114 MiB (EFI 1101, META 1, IMAGECACHE 10)") {
+		t.Errorf("error %v", err)
+	}
 }
 
 // TestBase builds of files of one's own, with no imager image anywhere.

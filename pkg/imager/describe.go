@@ -363,7 +363,9 @@ func (t *describer) output(out profile.Output, image []ArgDescription) (OutputDe
 	if out.Kind != talos.KindDisk {
 		return d, nil
 	}
-	d.Size = new(t.diskSize(out))
+	if t.Image.ImageCache == "" || out.Size != 0 { // else it grows by the cache
+		d.Size = new(t.diskSize(out))
+	}
 	d.Format = new(string(out.Format))
 	d.Compression = new(string(out.Compression))
 	for _, p := range t.Facts.Partitions(*d.Bootloader) {
@@ -372,6 +374,9 @@ func (t *describer) output(out profile.Output, image []ArgDescription) (OutputDe
 			part.Size = new(p.Size)
 		}
 		d.Partitions = append(d.Partitions, part)
+	}
+	if t.Image.ImageCache != "" {
+		d.Partitions = append(d.Partitions, PartitionDescription{Label: talos.LabelIMAGECACHE})
 	}
 	return d, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/talosmith/talosmith/pkg/ext4"
 	"github.com/talosmith/talosmith/pkg/fat"
 	"github.com/talosmith/talosmith/pkg/gpt"
 	"github.com/talosmith/talosmith/pkg/grub"
@@ -31,7 +32,7 @@ const (
 	bootInitrd = "initramfs.xz"
 )
 
-// diskSize is the size that was asked for, else the default of the platform and version.
+// diskSize is the size that was asked for, else the default of the platform and version. The default grows by an image cache.
 func (t *target) diskSize(out profile.Output) int64 {
 	if out.Size != 0 {
 		return out.Size
@@ -55,8 +56,12 @@ func (t *target) diskRecipe(ctx context.Context, out profile.Output) (recipe, er
 	if err != nil {
 		return nil, err
 	}
-	return recipe{"disk", gpt.Version, fat.Version, xfs.Version, boot, t.epoch.Unix(), t.diskSize(out), t.Facts.Partitions(t.bootloader(out)), meta.Version, t.metaValues(out),
-		vmdisk.Version, out.Format, out.Compression}, nil
+	cache, err := t.imageCacheRecipe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return recipe{"disk", gpt.Version, fat.Version, xfs.Version, ext4.Version, boot, t.epoch.Unix(), t.diskSize(out), t.Facts.Partitions(t.bootloader(out)), meta.Version, t.metaValues(out),
+		cache, vmdisk.Version, out.Format, out.Compression}, nil
 }
 
 // partition is a place on a disk and what is written there; nil for nothing.
@@ -74,17 +79,24 @@ type diskPlan struct {
 }
 
 // placeDisk places the partitions of a disk: cmd/installer/pkg/install/install.go of siderolabs/talos.
-func (t *target) placeDisk(out profile.Output) (*diskPlan, error) {
+func (t *target) placeDisk(out profile.Output, more []talos.Partition) (*diskPlan, error) {
 	p := &diskPlan{size: t.diskSize(out), table: gpt.Table{DiskGUID: talos.GUID(talos.DiskLabel)}}
 	b := t.bootloader(out)
+	least := t.Facts.LeastDiskSize(b)
+	for _, part := range more {
+		least += part.Size
+		if out.Size == 0 {
+			p.size += part.Size
+		}
+	}
 	var sizes []int64
-	for _, part := range t.Facts.Partitions(b) {
+	for _, part := range append(t.Facts.Partitions(b), more...) {
 		p.table.Partitions = append(p.table.Partitions, gpt.Partition{Name: part.Label, Type: part.Type, GUID: talos.GUID(part.Label), Attributes: part.Attributes})
 		sizes = append(sizes, part.Size)
 	}
-	if least := t.Facts.LeastDiskSize(b); p.size < least {
-		return nil, fmt.Errorf("size of %s is too small: the partitions of Talos %s with the boot loader %s take %d MiB (%s)",
-			size(p.size), t.Facts.Version, b, least/talos.MiB, t.Facts.DescribePartitions(b))
+	if p.size < least { // without an image cache, the profile is refused
+		return nil, fmt.Errorf("size of %s is too small: the partitions take %d MiB (%s); write size = \"%[2]dMiB\", or more, or none",
+			size(p.size), least/talos.MiB, talos.DescribePartitions(append(t.Facts.Partitions(b), more...)))
 	}
 	if p.size%sectorSize != 0 {
 		return nil, fmt.Errorf("size of %d bytes is not a multiple of %d", p.size, sectorSize)
@@ -103,7 +115,11 @@ func (t *target) placeDisk(out profile.Output) (*diskPlan, error) {
 
 // planDisk lays out everything, and refuses what does not fit, before anything is written.
 func (t *target) planDisk(ctx context.Context, out profile.Output) (*diskPlan, error) {
-	p, err := t.placeDisk(out)
+	more, cache, err := t.imageCachePartition(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := t.placeDisk(out, more)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +134,11 @@ func (t *target) planDisk(ctx context.Context, out profile.Output) (*diskPlan, e
 			part.write, err = t.bootPartition(ctx, out, part.size)
 		case talos.LabelMETA:
 			part.write, err = t.metaPartition(out)
+		case talos.LabelIMAGECACHE:
+			var image *ext4.Image
+			if image, err = ext4.Plan(cache, t.imageCacheOptions(part.size)); err == nil {
+				part.write = image.Write
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("partition %s: %w", part.label, err)

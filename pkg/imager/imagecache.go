@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/talosmith/talosmith/pkg/ext4"
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
@@ -89,12 +90,26 @@ func (t *target) imageCacheRecipe(ctx context.Context) (recipe, error) {
 	return recipe{"imagecache", r.Digest}, err
 }
 
-// imageCachePartition is the size in bytes of a partition for the image cache: a fifth more than its files, in full MiB.
-// Source: siderolabs/talos pkg/imager/out.go (calculateDirectorySizeWithOverhead).
-func imageCachePartition(nodes []tree.Node) int64 {
-	var total int64
-	for _, n := range nodes {
-		total += n.Size()
+// imageCachePartition is the partition for the image cache, and its files; nil where there is none. It is a fifth larger than they are,
+// in full MiB: siderolabs/talos pkg/imager/out.go (calculateDirectorySizeWithOverhead); or what their file system takes.
+func (t *target) imageCachePartition(ctx context.Context) ([]talos.Partition, *tree.Tree, error) {
+	nodes, err := t.imageCacheNodes(ctx, "")
+	if err != nil || nodes == nil {
+		return nil, nil, err
 	}
-	return roundUp(total+total*20/100, talos.MiB)
+	files, err := tree.New(nodes)
+	if err != nil {
+		return nil, nil, err
+	}
+	least, err := ext4.MinSize(files, t.imageCacheOptions(0))
+	if err != nil {
+		return nil, nil, fmt.Errorf("image cache: %w", err)
+	}
+	total := contentSize(files)
+	size := roundUp(max(least, total+total*20/100), talos.MiB)
+	return []talos.Partition{{Label: talos.LabelIMAGECACHE, Type: talos.TypeLinux, Size: size}}, files, nil
+}
+
+func (t *target) imageCacheOptions(size int64) ext4.Options {
+	return ext4.Options{Size: size, Label: talos.LabelIMAGECACHE, UUID: talos.GUID(talos.LabelIMAGECACHE), ModTime: t.epoch}
 }

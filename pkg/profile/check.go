@@ -119,7 +119,7 @@ func (c *checker) disk(f talos.Facts, o Output, values []talos.MetaValue) {
 	}
 	if least := f.LeastDiskSize(b); size < least {
 		c.add(o.At("size"), "Bad size", "The partitions of Talos %s with the boot loader %s take %d MiB, and %d MiB are asked for: %s. Write size = \"%[3]dMiB\", or more.",
-			f.Version, b, least/talos.MiB, size/talos.MiB, f.DescribePartitions(b))
+			f.Version, b, least/talos.MiB, size/talos.MiB, talos.DescribePartitions(f.Partitions(b)))
 		return
 	}
 	if o.Compression == vmdisk.TarGzip && o.Format != vmdisk.Raw {

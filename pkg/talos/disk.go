@@ -79,10 +79,10 @@ func (f Facts) LeastDiskSize(b Bootloader) int64 {
 	return least
 }
 
-// DescribePartitions lists the partitions with their least sizes in MiB.
-func (f Facts) DescribePartitions(b Bootloader) string {
+// DescribePartitions lists partitions with their least sizes in MiB.
+func DescribePartitions(partitions []Partition) string {
 	var all []string
-	for _, p := range f.Partitions(b) {
+	for _, p := range partitions {
 		all = append(all, fmt.Sprintf("%s %d", p.Label, max(p.Size, MiB)/MiB))
 	}
 	return strings.Join(all, ", ")

@@ -74,7 +74,9 @@ func TestVersionsPage(t *testing.T) {
 	for m := oldest.Minor; m <= newest.Minor; m++ {
 		minors = append(minors, m)
 	}
-	line := func(name string, cells []string) string { return "| " + name + " | " + strings.Join(cells, " | ") + " |\n" }
+	line := func(name string, cells []string) string {
+		return "| " + name + " | " + strings.Join(cells, " | ") + " |\n"
+	}
 	page := versionsHead
 	table := func(rows map[string][]string, order []string) {
 		var head []string
