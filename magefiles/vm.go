@@ -25,6 +25,11 @@ func Vm(ctx context.Context, image, arch, output, firmware, out *string) error {
 		if !bootable || a.Image != or(image, a.Image) || a.Architecture != or(arch, a.Architecture) || string(a.Kind) != or(output, string(a.Kind)) {
 			continue
 		}
+		switch filepath.Ext(a.File) {
+		case ".iso", ".raw", ".qcow2", ".vhd", ".vmdk":
+		default:
+			return fmt.Errorf("%s: QEMU can't boot it as it is: write compression = \"none\" and a format but ova in the output \"disk\"", filepath.Join(dir, a.File))
+		}
 		machine := vm.Machine{Arch: a.Architecture, Firmware: or(firmware, "uefi")}
 		if a.Kind == talos.KindISO {
 			machine.CDROM = filepath.Join(dir, a.File)

@@ -28,6 +28,7 @@ type Machine struct {
 	CDROM string // an ISO, in a SATA drive
 	USB   string // a stick behind xHCI
 	Disk  string // a virtio disk
+	PXE   string // the URL of a script, which the network card's iPXE gets by DHCP; 10.0.2.2 is this machine. On amd64 by BIOS
 
 	// Kernel is booted directly, with Initrd and KernelArgs, by QEMU itself, without UEFI.
 	Kernel, Initrd string
@@ -125,7 +126,7 @@ func Run(ctx context.Context, m Machine, in io.Reader, out, errOut io.Writer) er
 }
 
 func (m Machine) what() string {
-	return cmp.Or(m.CDROM, m.USB, m.Disk, m.Kernel)
+	return cmp.Or(m.CDROM, m.USB, m.Disk, m.PXE, m.Kernel)
 }
 
 // args returns the command and what removes its temporary files.
@@ -145,8 +146,12 @@ func (m Machine) args() (args []string, cleanup func(), err error) {
 	// One processor: what the kernel patches in its own code on one of several is not always seen by the others, which QEMU runs as
 	// threads, and then it panics ("Oops: int3"). Two are no faster, since a boot is a chain.
 	args = []string{path, "-machine", p.machine, "-cpu", p.cpu, "-smp", "1", "-m", fmt.Sprint(cmp.Or(m.MemoryMiB, 2048)),
-		"-display", "none", "-nic", "none", "-no-reboot",
-		"-accel", "tcg"}
+		"-display", "none", "-no-reboot", "-accel", "tcg"}
+	if m.PXE == "" {
+		args = append(args, "-nic", "none")
+	} else {
+		args = append(args, "-netdev", "user,id=net,bootfile="+quote(m.PXE), "-device", "virtio-net-pci,netdev=net,bootindex=0")
+	}
 	drives, err := m.drives(p)
 	if err != nil {
 		return nil, nil, err
