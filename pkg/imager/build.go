@@ -244,7 +244,7 @@ func (t *target) describe(out profile.Output) (Artefact, error) {
 	}
 	a := Artefact{
 		File: t.Image.FileName(out, t.Arch), Kind: out.Kind, Image: t.Image.Name, Architecture: t.Arch, Platform: t.Facts.Platform.Name,
-		Talos: t.Facts.Tag, Kernel: t.facts.Release, Cmdline: cmdline.String(),
+		Talos: t.Facts.Tag, Kernel: t.kernel, Cmdline: cmdline.String(),
 	}
 	if out.Kind == talos.KindInstaller {
 		a.Tag = out.Tag

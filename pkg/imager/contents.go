@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 
 	"github.com/talosmith/talosmith/pkg/extension"
 	"github.com/talosmith/talosmith/pkg/initramfs"
@@ -58,6 +59,8 @@ func extensionContentsStep(pack *store.Step) *store.Step {
 // baseContents are what is kept of Talos's root file system, and sizes of the boot assets.
 type baseContents struct {
 	preflight.Contents
+	// Release is that of the kernel which the modules are for; empty where there are none, or for several.
+	Release string
 	// Unpacked is what the base initramfs takes in memory, in bytes; Stub is the size of systemd-stub.
 	Unpacked, Stub int64
 }
@@ -65,7 +68,7 @@ type baseContents struct {
 func baseContentsStep(assets, rootfs *store.Step, f talos.Facts) *store.Step {
 	return &store.Step{
 		Name: "contents", Label: "the base", Inputs: []*store.Step{assets, rootfs},
-		Params: []any{preflight.Version, initramfs.Version, squashfs.Version, source.Version, f.Initramfs, f.SDStub},
+		Params: []any{baseContentsVersion, preflight.Version, initramfs.Version, squashfs.Version, source.Version, f.Initramfs, f.SDStub, f.Modules()},
 		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
 			var c baseContents
 			err := withPack(ctx, in[0], func(t *tree.Tree) error {
@@ -90,10 +93,26 @@ func baseContentsStep(assets, rootfs *store.Step, f talos.Facts) *store.Step {
 			if err != nil {
 				return err
 			}
-			c.Contents = *files
+			c.Contents, c.Release = *files, onlyFolder(t, f.Modules())
 			return writeContents(out, c)
 		},
 	}
+}
+
+// baseContentsVersion of what is kept of the base; raise it when that changes.
+const baseContentsVersion = "2"
+
+// onlyFolder is the name of the one folder in a directory; empty where it has none or several.
+func onlyFolder(t *tree.Tree, dir string) (name string) {
+	for n := range t.All() {
+		if n.Mode.IsDir() && path.Dir(n.Path) == dir {
+			if name != "" {
+				return ""
+			}
+			name = path.Base(n.Path)
+		}
+	}
+	return name
 }
 
 // kernelExportsStep reads what the kernel has for modules. A kernel that can't be read has nothing to compare with: it is not for the

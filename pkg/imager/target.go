@@ -25,6 +25,7 @@ type target struct {
 	targetSteps
 	o      Options
 	facts  baseFacts
+	kernel string // release
 	infos  []extensionInfo
 	layers []layer // of the initramfs, the lowest first
 	epoch  time.Time
@@ -66,6 +67,17 @@ func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
 	}
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("image %s: %w", s.Name(), err)
+	}
+	if t.kernel = t.facts.Release; t.kernel == "" { // as an arm64 kernel's file says none
+		base, err := o.Store.Build(ctx, s.BaseContents)
+		var c baseContents
+		if err == nil {
+			err = readJSON(base, &c)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", s.Name(), err)
+		}
+		t.kernel = c.Release
 	}
 	t.epoch = time.Unix(t.facts.Epoch, 0)
 	if o.Epoch != nil {
