@@ -1,13 +1,13 @@
 // Package gpt writes and reads GUID partition tables with their protective MBR.
 //
-// A [Table] is plain data. [Table.Primary] are the bytes at the start of a disk and [Table.Backup] those at its end, so that the
-// caller writes what lies between in ascending order. [Read] gives a Table back.
+// A [Table] is plain data. [Table.Primary] are the bytes at the start of a disk, [Table.Apart] what may not follow them, and
+// [Table.Backup] those at its end, so that the caller writes what lies between in ascending order. [Read] gives a Table back.
 //
 // # Byte map of a disk
 //
 //	sector 0            MBR: boot code (440 bytes), disk signature, one partition of type EE that covers the disk; bytes 510: 55 AA
 //	sector 1            header: where everything is, checksums; 92 bytes
-//	sector 2            entries of 128 bytes: type, GUID, first and last sector, attributes, name; 128 of them unless asked otherwise
+//	sector 2 + Skip     entries of 128 bytes: type, GUID, first and last sector, attributes, name; 128 of them unless asked otherwise
 //	FirstUsable …       partitions
 //	… LastUsable
 //	                    the entries again
@@ -48,8 +48,9 @@ const (
 	maxDisk      = 1 << 62 // bytes
 	defEntries   = 128
 	defSector    = 512
+	maxSector    = 4096
 	mbrSize      = 512
-	entriesStart = 2 // sector
+	entriesStart = 2 // sector, where nothing is skipped
 )
 
 var le = binary.LittleEndian
@@ -85,7 +86,9 @@ type Table struct {
 	SectorSize int
 	// Entries is the number of entries that there is room for: 128.
 	Entries int
-	// FirstUsable is the first sector for partitions: by default the first MiB's end.
+	// Skip is how many sectors the entries begin behind the header: boot code of single-board computers lies there.
+	Skip uint64
+	// FirstUsable is the first sector for partitions: by default the end of the MiB that the entries end in.
 	FirstUsable uint64
 	// LastUsable is the last sector for partitions: by default the one before the backup entries.
 	LastUsable uint64
@@ -112,11 +115,15 @@ func (t Table) withDefaults(size int64) (Table, error) {
 	if size%int64(t.SectorSize) != 0 || size > maxDisk {
 		return t, fmt.Errorf("size of %d bytes: not a multiple of the sector's %d, up to %d", size, t.SectorSize, int64(maxDisk))
 	}
-	if least := int64(entriesStart+2*t.entrySectors()+2) * int64(t.SectorSize); size < least {
+	if t.Skip > maxDisk/maxSector {
+		return t, fmt.Errorf("entries %d sectors behind the header: at most %d", t.Skip, uint64(maxDisk/maxSector))
+	}
+	if least := int64(t.entriesEnd()+t.entrySectors()+2) * int64(t.SectorSize); size < least {
 		return t, fmt.Errorf("size of %d bytes: the table alone takes %d", size, least)
 	}
 	if t.FirstUsable == 0 {
-		t.FirstUsable = max(mib/uint64(t.SectorSize), entriesStart+t.entrySectors())
+		unit := mib / uint64(t.SectorSize)
+		t.FirstUsable = (t.entriesEnd() + unit - 1) / unit * unit
 	}
 	if t.LastUsable == 0 {
 		t.LastUsable = t.backupEntries(size) - 1
@@ -129,6 +136,9 @@ func (t Table) entrySectors() uint64 {
 	return (uint64(t.Entries)*entrySize + uint64(t.SectorSize) - 1) / uint64(t.SectorSize)
 }
 
+// entriesEnd is the sector behind the first copy of the entries.
+func (t Table) entriesEnd() uint64 { return entriesStart + t.Skip + t.entrySectors() }
+
 // lastSector is the disk's.
 func (t Table) lastSector(size int64) uint64 { return uint64(size)/uint64(t.SectorSize) - 1 }
 
@@ -137,7 +147,7 @@ func (t Table) backupEntries(size int64) uint64 { return t.lastSector(size) - t.
 
 // check refuses a table that a disk of size bytes cannot have.
 func (t Table) check(size int64) error {
-	if least := entriesStart + t.entrySectors(); t.FirstUsable < least {
+	if least := t.entriesEnd(); t.FirstUsable < least {
 		return fmt.Errorf("first usable sector %d: the entries end at %d", t.FirstUsable, least)
 	}
 	if most := t.backupEntries(size) - 1; t.LastUsable > most {
@@ -197,30 +207,46 @@ func (t Table) checkPartition(p Partition) error {
 	return nil
 }
 
-// Primary returns the first bytes of a disk of size bytes: MBR, header and entries.
-func (t Table) Primary(size int64) ([]byte, error) {
+// ready is the table with its defaults, if a disk of size bytes can have it.
+func (t Table) ready(size int64) (Table, error) {
 	t, err := t.withDefaults(size)
 	if err == nil {
 		err = t.check(size)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write GPT: %w", err)
+		err = fmt.Errorf("write GPT: %w", err)
+	}
+	return t, err
+}
+
+// Primary returns the first bytes of a disk of size bytes: MBR, header and, where nothing is skipped, the entries.
+func (t Table) Primary(size int64) ([]byte, error) {
+	t, err := t.ready(size)
+	if err != nil {
+		return nil, err
 	}
 	b := t.mbr(size)
 	b = append(b, make([]byte, t.SectorSize-len(b))...)
 	entries := t.entries()
-	b = append(b, t.header(entries, 1, t.lastSector(size), entriesStart)...)
-	return append(b, entries...), nil
+	b = append(b, t.header(entries, 1, t.lastSector(size), entriesStart+t.Skip)...)
+	if t.Skip == 0 {
+		b = append(b, entries...)
+	}
+	return b, nil
+}
+
+// Apart returns the first copy of the entries, and where it starts, if it does not follow the header; else nothing.
+func (t Table) Apart(size int64) (b []byte, off int64, err error) {
+	if t, err = t.ready(size); err != nil || t.Skip == 0 {
+		return nil, 0, err
+	}
+	return t.entries(), int64(entriesStart+t.Skip) * int64(t.SectorSize), nil
 }
 
 // Backup returns the last bytes of a disk of size bytes, and where they start.
 func (t Table) Backup(size int64) (b []byte, off int64, err error) {
-	t, err = t.withDefaults(size)
-	if err == nil {
-		err = t.check(size)
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("write GPT: %w", err)
+	if t, err = t.ready(size); err != nil {
+		return nil, 0, err
 	}
 	entries := t.entries()
 	b = append(b, entries...)

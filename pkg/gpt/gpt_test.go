@@ -3,6 +3,7 @@ package gpt
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -62,6 +63,13 @@ func write(t testing.TB, table Table, name string, size int64) string {
 		t.Errorf("the backup ends at %d of %d", off+int64(len(backup)), size)
 	}
 	if _, err := f.WriteAt(primary, 0); err != nil {
+		t.Fatal(err)
+	}
+	entries, at, err := table.Apart(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(entries, at); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.WriteAt(backup, off); err != nil {
@@ -237,6 +245,49 @@ func TestReadSgdisk(t *testing.T) {
 	}
 }
 
+// The entries behind boot code, as single-board computers want it: upstream's two offsets, and sgdisk's own table byte for byte.
+func TestSkip(t *testing.T) {
+	t.Parallel()
+	const size = 64 * mib
+	for skip, first := range map[uint64]uint64{0: 2048, 1: 2048, 2014: 2048, 2015: 4096, 2048: 4096, 20480: 22528} {
+		table := place(t, Table{DiskGUID: diskGUID, Skip: skip, Partitions: []Partition{efi, meta}}, size, 8*mib, mib)
+		if table.FirstUsable != first || table.Partitions[0].First != first {
+			t.Errorf("skip %d: usable from %d, the first partition at %d; want %d", skip, table.FirstUsable, table.Partitions[0].First, first)
+		}
+		disk := write(t, table, "disk", size)
+		verify(t, disk)
+		if got := mustRead(t, disk, size); !reflect.DeepEqual(got, table) {
+			t.Errorf("skip %d: read back %+v, want %+v", skip, got, table)
+		}
+		line := fmt.Sprintf("Main partition table begins at sector %d and ends at sector %d", 2+skip, 33+skip)
+		if out := tooltest.Run(t, "sgdisk", "-p", disk); !strings.Contains(out, line) {
+			t.Errorf("sgdisk -p does not say %q: %s", line, out)
+		}
+		b, err := os.ReadFile(disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if skip > 0 && !bytes.Equal(b[1024:][:skip*512], make([]byte, skip*512)) {
+			t.Errorf("skip %d: something lies in what is skipped", skip)
+		}
+
+		theirs := filepath.Join(t.TempDir(), "theirs")
+		if err := errors.Join(os.WriteFile(theirs, nil, 0o600), os.Truncate(theirs, size)); err != nil {
+			t.Fatal(err)
+		}
+		tooltest.Run(t, "sgdisk", "-a", "1", "-j", fmt.Sprint(2+skip),
+			"-n", fmt.Sprintf("1:%d:+8M", first), "-t", "1:ef00", "-c", "1:EFI", "-u", "1:"+efi.GUID.String(),
+			"-n", fmt.Sprintf("2:%d:+1M", first+8*2048), "-t", "2:8300", "-c", "2:META", "-u", "2:"+meta.GUID.String(), "-U", diskGUID.String(), theirs)
+		c, err := os.ReadFile(theirs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := (2 + skip) * 512; !bytes.Equal(b[at:at+16384], c[at:at+16384]) {
+			t.Errorf("skip %d: the entries differ from sgdisk's", skip)
+		}
+	}
+}
+
 // image is a small disk in memory.
 func image(t testing.TB) (table Table, b []byte) {
 	const size = 4 * mib
@@ -371,6 +422,10 @@ func TestRefused(t *testing.T) {
 		{"least size", Table{FirstUsable: 34}, 68 * 512, ""},
 		{"tiny", Table{FirstUsable: 34}, 67 * 512, "the table alone takes 34816"},
 		{"usable in the table", Table{FirstUsable: 33}, size, "first usable sector 33: the entries end at 34"},
+		{"skip", Table{Skip: size/512 - 68}, size, ""},
+		{"skip, usable in the table", Table{Skip: 2048, FirstUsable: 2081}, size, "first usable sector 2081: the entries end at 2082"},
+		{"skip too far", Table{Skip: size/512 - 67}, size, "the table alone takes"},
+		{"skip beyond everything", Table{Skip: math.MaxUint64}, size, "entries 18446744073709551615 sectors behind the header: at most 1125899906842624"},
 		{"usable in the backup", Table{LastUsable: size/512 - 33}, size, "last usable sector 131039"},
 		{"overlap", Table{Partitions: []Partition{ok, {Name: "y", Type: TypeLinux, GUID: efi.GUID, First: 4095, Last: 4096}}}, size, "partitions 1 (x) and 2 (y): overlap at sector 4095"},
 		{"same GUID", Table{Partitions: []Partition{ok, {Name: "y", Type: TypeLinux, GUID: meta.GUID, First: 4096, Last: 4096}}}, size, "partitions 1 and 2: both have the GUID"},
@@ -378,8 +433,9 @@ func TestRefused(t *testing.T) {
 	} {
 		_, err := c.table.Primary(c.size)
 		_, _, errBackup := c.table.Backup(c.size)
-		if fmt.Sprint(err) != fmt.Sprint(errBackup) {
-			t.Errorf("%s: primary: %v; backup: %v", c.name, err, errBackup)
+		_, _, errApart := c.table.Apart(c.size)
+		if fmt.Sprint(err) != fmt.Sprint(errBackup) || fmt.Sprint(err) != fmt.Sprint(errApart) {
+			t.Errorf("%s: primary: %v; apart: %v; backup: %v", c.name, err, errApart, errBackup)
 		}
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
@@ -482,6 +538,13 @@ func FuzzRead(f *testing.F) {
 		p, err := table.Primary(size)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if table.Skip > 0 {
+			entries, at, err := table.Apart(size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p = append(append(p, make([]byte, at-int64(len(p)))...), entries...)
 		}
 		b, off, err := table.Backup(size)
 		if err != nil {

@@ -107,6 +107,9 @@ func (d disk) read(at uint64) (c copyOf, err error) {
 		SectorSize: int(d.sector), Entries: int(count), DiskGUID: guidAt(h[56:]),
 		FirstUsable: le.Uint64(h[40:]), LastUsable: le.Uint64(h[48:]),
 	}
+	if at == 1 { // the backup does not say where the first copy of its entries is
+		c.Skip = entriesAt - entriesStart
+	}
 	b := make([]byte, count*entrySize)
 	if _, err := d.r.ReadAt(b, int64(entriesAt)*d.sector); err != nil {
 		return c, fmt.Errorf("entries in sector %d: %w", entriesAt, err)
