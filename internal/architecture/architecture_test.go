@@ -36,9 +36,11 @@ var rooms = map[string][]string{
 	"pkg/store/oci":        {"pkg/tree", "pkg/store", "pkg/source"},
 	"pkg/elfinfo":          {},
 	"pkg/errdoc":           {},
+	"pkg/overlay":          {"pkg/tree", "pkg/talos", "pkg/elfinfo"},
+	"pkg/overlay/confine":  {"pkg/overlay", "pkg/talos"},
 	"pkg/preflight":        {"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/elfinfo"},
 	"pkg/inspect":          slices.Concat(formats, []string{"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/source"}),
-	"pkg/imager":           slices.Concat(formats, []string{"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/source", "pkg/profile", "pkg/schematic", "pkg/store", "pkg/inspect", "pkg/preflight"}),
+	"pkg/imager":           slices.Concat(formats, []string{"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/source", "pkg/profile", "pkg/schematic", "pkg/store", "pkg/inspect", "pkg/preflight", "pkg/overlay"}),
 	"internal/cli":         {"pkg/..."},
 	"magefiles/targets":    {"pkg/imager", "pkg/profile", "pkg/talos", "pkg/inspect", "internal/cli"},
 	"magefiles":            {"pkg/...", "internal/...", "magefiles/targets"},
@@ -50,7 +52,7 @@ var rooms = map[string][]string{
 }
 
 // outside are the packages where time, environment, processes and the terminal may enter.
-var outside = []string{"magefiles/...", "internal/...", "pkg/source", "pkg/store/oci"}
+var outside = []string{"magefiles/...", "internal/...", "pkg/source", "pkg/store/oci", "pkg/overlay/confine"}
 
 // forbidden elsewhere, by import path.
 var forbidden = map[string][]string{

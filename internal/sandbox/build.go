@@ -26,7 +26,7 @@ func build(ctx context.Context, o Options, p *parts, dir string) error {
 	if err := os.Mkdir(filepath.Join(dir, "blobs"), 0o755); err != nil {
 		return err
 	}
-	o.log("compiling the stand-in's init, service and installer")
+	o.log("compiling the stand-in's init, service, installer and overlay")
 	own, err := buildPrograms(ctx, p.arch, scratch)
 	if err != nil {
 		return err
@@ -80,6 +80,18 @@ func build(ctx context.Context, o Options, p *parts, dir string) error {
 		}
 	}
 	if err := publish(catalogue(o.Version, extensions(p, m, own), all)); err != nil {
+		return err
+	}
+	boards, err := overlayImages(ctx, scratch)
+	if err != nil {
+		return err
+	}
+	overlay, err := b.publishIndex(boards)
+	if err != nil {
+		return err
+	}
+	all = append(all, overlay)
+	if err := publish(overlayCatalogue(o.Version, overlay)); err != nil {
 		return err
 	}
 	if err := publish(imagerImage(p, vmlinuz.Content, initramfs)); err != nil {

@@ -119,6 +119,25 @@ func (b blobs) publishImage(i image) (published, error) {
 	return p, err
 }
 
+// publishIndex writes the blobs of an image for several architectures.
+func (b blobs) publishIndex(images []image) (published, error) {
+	p := published{Repository: images[0].repository, Tag: images[0].tag, Manifests: make([]v1.Descriptor, 1)}
+	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
+	for _, i := range images {
+		one, err := b.publish(i)
+		if err != nil {
+			return p, err
+		}
+		d := one.Manifests[0]
+		p.Manifests = append(p.Manifests, d)
+		d.Platform = &v1.Platform{OS: "linux", Architecture: i.arch}
+		index.Manifests = append(index.Manifests, d)
+	}
+	var err error
+	p.Manifests[0], err = b.writeJSON(types.OCIImageIndex, index)
+	return p, err
+}
+
 type mediaTypeSet struct {
 	index, manifest, config, layer types.MediaType
 }

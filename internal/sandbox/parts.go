@@ -22,7 +22,7 @@ import (
 
 // sources are what a release is made by: a change of one makes another release.
 //
-//go:embed *.go init/*.go service/*.go installer/*.go report/*.go
+//go:embed *.go init/*.go service/*.go installer/*.go board/*.go report/*.go
 var sources embed.FS
 
 // parts are the fetched packages by name, the kernel's as "kernel".

@@ -26,19 +26,29 @@ func buildPrograms(ctx context.Context, arch, dir string) (*programs, error) {
 		{"service", &p.service, nil}, // as big as extension services are
 		{"installer", &p.installer, []string{"-ldflags=-s -w"}},
 	} {
-		out := filepath.Join(dir, what.name)
-		args := append([]string{"build", "-trimpath", "-buildvcs=false", "-o", out}, what.args...)
-		cmd := exec.CommandContext(ctx, "go", append(args, "github.com/talosmith/talosmith/internal/sandbox/"+what.name)...)
-		cmd.Env = append(withoutGo(os.Environ()), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0")
-		if b, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("go build %s: %w: %s", what.name, err, b)
-		}
 		var err error
-		if *what.to, err = tree.File(out); err != nil {
+		if *what.to, err = compile(ctx, what.name, dir, arch, what.args...); err != nil {
 			return nil, err
 		}
 	}
 	return &p, nil
+}
+
+// Board compiles the installer of the stand-in's overlay into a directory, for an architecture.
+func Board(ctx context.Context, dir, arch string) (tree.Blob, error) {
+	return compile(ctx, "board", dir, arch, "-ldflags=-s -w")
+}
+
+// compile compiles a program of a folder beside this file, static.
+func compile(ctx context.Context, name, dir, arch string, more ...string) (tree.Blob, error) {
+	out := filepath.Join(dir, name+"-"+arch)
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-o", out}, more...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/talosmith/talosmith/internal/sandbox/"+name)...)
+	cmd.Env = append(withoutGo(os.Environ()), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build %s: %w: %s", name, err, b)
+	}
+	return tree.File(out)
 }
 
 // withoutGo drops what would change the programs.

@@ -4,7 +4,7 @@
 // Of Debian (package debian) are the kernel and its modules, systemd-boot and systemd-stub, GRUB's modules, microcode, firmware
 // and the contents of extensions; of ours are the programs init (which is its whole user space but modprobe), service and
 // installer. It is published under the official names: imager, installer-base, extensions and the extensions' own, for one
-// architecture:
+// architecture; and overlays with an overlay for the board rpi_generic, whose program (board) is ours, for both:
 //
 //	crun               extra  tiny; an image index
 //	gvisor             core   one big static Go binary; zstd layer
