@@ -48,6 +48,7 @@ func (s *Session) check(ctx context.Context, req imager.Request) error {
 	if req.Lock, err = profile.ReadLock(s.lockPath()); err != nil {
 		return err
 	}
+	req.Runner = s.runner
 	res, jobs, diags := imager.Resolve(ctx, s.Profile, req, s.sources)
 	if ctx.Err() != nil {
 		return errInterrupted

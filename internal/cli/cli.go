@@ -30,6 +30,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/talosmith/talosmith/pkg/imager"
+	"github.com/talosmith/talosmith/pkg/overlay/confine"
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
@@ -63,6 +64,7 @@ type Session struct {
 	remote  *oci.Store // nil: none
 	epoch   *time.Time
 	print   *printer
+	runner  *confine.Runner // of overlays' installers
 }
 
 // CacheDir is the folder of the store and of downloads.
@@ -110,6 +112,7 @@ func Open(o Options) (*Session, error) {
 func load(o Options) (*Session, error) {
 	s := &Session{o: o.withDefaults()}
 	s.print = newPrinter(s.o)
+	s.runner = &confine.Runner{Note: s.print.note}
 	var diags hcl.Diagnostics
 	s.Profile, diags = profile.Load(s.o.Profile, profile.Options{Env: s.o.Env, Bundled: bundleFile(s.o.Env) != ""})
 	return s, s.show(diags)
@@ -260,7 +263,7 @@ func (s *Session) plan(ctx context.Context, req imager.Request) (*imager.Graph, 
 }
 
 func (s *Session) resolve(ctx context.Context, req imager.Request) (*imager.Graph, []imager.Job, error) {
-	req.Image = s.o.Image
+	req.Image, req.Runner = s.o.Image, s.runner
 	res, jobs, diags := imager.Resolve(ctx, s.Profile, req, s.sources)
 	if ctx.Err() != nil {
 		return nil, nil, errInterrupted

@@ -128,9 +128,14 @@ func planMarkdown(d *imager.Description) *comment {
 			}
 			c.blocks = append(c.blocks, b)
 		}
+		if o := img.Overlay; o != nil {
+			for _, line := range runs(o) {
+				c.lines = append(c.lines, "\n**"+name+", overlay "+escape(o.Name)+" of "+escape(o.Image)+": "+escape(line)+"**")
+			}
+		}
 		b := block{summary: name + ": " + count(len(img.Outputs), "output"), head: tableHead("output", "file", "size", "boot loader", "partitions", "adds") + "\n"}
 		for _, o := range img.Outputs {
-			b.lines = append(b.lines, tableRow(string(o.Kind), o.File, estimated(o.Size, o.Estimated), orDash(o.Bootloader), dash(partitions(o)), dash(adds(o))))
+			b.lines = append(b.lines, tableRow(string(o.Kind), o.File, estimated(o.Size, o.Estimated), loader(o), dash(partitions(o)), dash(adds(o))))
 		}
 		c.blocks = append(c.blocks, b)
 		b = block{summary: name + ": kernel command line", head: tableHead("argument", "from") + "\n"}

@@ -65,7 +65,7 @@ func (s *Session) describe(ctx context.Context, look bool) (*imager.Description,
 	if err != nil {
 		return nil, err
 	}
-	res, jobs, diags := imager.Resolve(ctx, s.Profile, imager.Request{Image: s.o.Image, ExtensionsOnly: !look, Patience: patience, Lock: lock}, s.sources)
+	res, jobs, diags := imager.Resolve(ctx, s.Profile, imager.Request{Image: s.o.Image, ExtensionsOnly: !look, Patience: patience, Lock: lock, Runner: s.runner}, s.sources)
 	if ctx.Err() != nil {
 		return nil, errInterrupted
 	}

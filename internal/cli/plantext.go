@@ -18,6 +18,13 @@ func planText(d *imager.Description, colors bool) *page {
 		p.line(bold, fmt.Sprintf("%s  %s  Talos %s for %s", img.Name, img.Architecture, d.Talos, img.Platform))
 		argsText(p, img)
 		metaText(p, img)
+		if img.Overlay != nil {
+			p.head("overlay", "image", "digest", "from")
+			p.row(texts(plain, img.Overlay.Name, digests.ReplaceAllString(img.Overlay.Image, ""), short(img.Overlay.Digest), img.Overlay.From)...)
+			for _, line := range runs(img.Overlay) {
+				p.line(bold, indent+line)
+			}
+		}
 		if len(img.Extensions) > 0 {
 			p.head("ID", "extension", "version", "tier", "size", "layer", "firmware", "microcode", "modules", "digest", "from")
 		}
@@ -27,7 +34,7 @@ func planText(d *imager.Description, colors bool) *page {
 		}
 		p.head("output", "file", "size", "boot loader", "partitions", "adds")
 		for _, o := range img.Outputs {
-			p.row(texts(plain, string(o.Kind), o.File, estimated(o.Size, o.Estimated), orDash(o.Bootloader), dash(partitions(o)), dash(adds(o)))...)
+			p.row(texts(plain, string(o.Kind), o.File, estimated(o.Size, o.Estimated), loader(o), dash(partitions(o)), dash(adds(o)))...)
 		}
 		limitsText(p, img)
 		p.head("made of", "size", "to download", "digest")
@@ -60,6 +67,18 @@ func argsText(p *page, img imager.ImageDescription) {
 	for _, line := range reach(img) {
 		p.line(plain, indent+line)
 	}
+}
+
+// runs says that a build runs what others have made.
+func runs(o *imager.OverlayDescription) (lines []string) {
+	if !o.Run {
+		return []string{"A build would have to run " + o.Program + " of this image on the machine that builds, a program made by others: run = true lets it."}
+	}
+	lines = append(lines, "A build runs "+o.Program+" of this image on the machine that builds: a program made by others.")
+	if o.KernelArgs == nil {
+		lines = append(lines, "Its kernel arguments are known when it has run.")
+	}
+	return lines
 }
 
 func metaText(p *page, img imager.ImageDescription) {
@@ -169,6 +188,13 @@ func workText(w imager.WorkDescription) string {
 		text += fmt.Sprintf(", %d not known", w.Unknown)
 	}
 	return text + "; " + knownBytes(w.Download) + " to download"
+}
+
+func loader(o imager.OutputDescription) string {
+	if o.Bootloader == nil && o.Kind == talos.KindDisk { // the overlay says
+		return "?"
+	}
+	return orDash(o.Bootloader)
 }
 
 func partitions(o imager.OutputDescription) string {

@@ -72,7 +72,8 @@ func (t Target) needsImager(p *profile.Profile, outputs []profile.Output) bool {
 	}
 	w := &target{targetSteps: targetSteps{Target: t}}
 	return slices.ContainsFunc(outputs, func(o profile.Output) bool {
-		return w.bootloader(o) != talos.SDBoot && (o.Kind == talos.KindISO || o.Kind == talos.KindDisk)
+		grub := w.bootloader(o) != talos.SDBoot || t.Image.Overlay != nil // which may want it
+		return grub && (o.Kind == talos.KindISO || o.Kind == talos.KindDisk)
 	})
 }
 

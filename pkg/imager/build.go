@@ -249,6 +249,13 @@ func (t *target) describe(out profile.Output) (Artefact, error) {
 	if out.Kind == talos.KindInstaller {
 		a.Tag = out.Tag
 	}
+	switch o := t.Target.Overlay; {
+	case o == nil:
+	case wantsOverlay(out):
+		a.Overlay = &ArtefactOverlay{o.Name, o.digest()}
+	default:
+		a.Cmdline = "" // it would lack the overlay's arguments where only this was built
+	}
 	if out.Kind == talos.KindKernel || out.Kind == talos.KindCmdline || out.Kind == talos.KindPXE {
 		return a, nil
 	}

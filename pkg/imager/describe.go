@@ -38,6 +38,7 @@ type ImageDescription struct {
 	Removed      []ArgDescription       `json:"removed"`
 	Meta         []MetaDescription      `json:"meta"`
 	Extensions   []ExtensionDescription `json:"extensions"`
+	Overlay      *OverlayDescription    `json:"overlay"`
 	Outputs      []OutputDescription    `json:"outputs"`
 	Bases        []BaseDescription      `json:"bases"` // images of Talos itself
 	Sizes        SizesDescription       `json:"sizes"`
@@ -132,7 +133,7 @@ func Describe(r *Resolution, jobs []Job, lock *profile.Lock, on *Outlook) (*Desc
 		if on != nil {
 			v = on.targets[i]
 		}
-		w := &describer{target{targetSteps: targetSteps{Target: t}}, r, lock, v}
+		w := &describer{target{targetSteps: targetSteps{Target: t}, overlay: v.overlay}, r, lock, v}
 		image, err := w.image(outputsOf(jobs, i))
 		if err != nil {
 			return nil, err
@@ -167,6 +168,7 @@ func (t *describer) image(outputs []profile.Output) (ImageDescription, error) {
 	for i := range t.Target.Extensions {
 		d.Extensions = append(d.Extensions, t.extension(i))
 	}
+	d.Overlay = t.describeOverlay()
 	for i, v := range t.virtuals() {
 		d.Extensions = append(d.Extensions, ExtensionDescription{ID: layerID(len(t.Target.Extensions) + i), Name: v.Name, Version: &v.Version, From: "profile"})
 	}
@@ -363,11 +365,17 @@ func (t *describer) output(out profile.Output, image []ArgDescription) (OutputDe
 	if out.Kind != talos.KindDisk {
 		return d, nil
 	}
-	if t.Image.ImageCache == "" || out.Size != 0 { // else it grows by the cache
+	if t.anyBootloader(out) {
+		d.Bootloader = nil
+	}
+	if t.Image.ImageCache == "" && d.Bootloader != nil || out.Size != 0 { // else it grows by the cache, or an overlay has a say
 		d.Size = new(t.diskSize(out))
 	}
 	d.Format = new(string(out.Format))
 	d.Compression = new(string(out.Compression))
+	if d.Bootloader == nil {
+		return d, nil
+	}
 	for _, p := range t.Facts.Partitions(*d.Bootloader) {
 		part := PartitionDescription{Label: p.Label}
 		if p.Size != 0 {

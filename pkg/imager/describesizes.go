@@ -62,7 +62,9 @@ func (t *describer) weigh(d *ImageDescription, outputs []profile.Output) {
 	s, guessed := t.estimate()
 	var kinds []preflight.Output
 	for _, o := range outputs {
-		kinds = append(kinds, preflight.Output{Kind: o.Kind, Bootloader: t.bootloader(o)})
+		if !t.anyBootloader(o) {
+			kinds = append(kinds, preflight.Output{Kind: o.Kind, Bootloader: t.bootloader(o)})
+		}
 	}
 	known := s
 	if s == nil { // which partitions there are is known all the same

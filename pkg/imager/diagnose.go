@@ -56,10 +56,15 @@ func diagnose(targets []checked) hcl.Diagnostics {
 			diags = append(diags, &s.Diagnostic)
 		}
 	}
+	return diags
+}
+
+// inOrder sorts diagnostics by the source, and drops what is said already.
+func inOrder(diags hcl.Diagnostics) hcl.Diagnostics {
 	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int {
 		return cmp.Or(strings.Compare(rangeOf(a).Filename, rangeOf(b).Filename), cmp.Compare(rangeOf(a).Start.Byte, rangeOf(b).Start.Byte), cmp.Compare(a.Severity, b.Severity))
 	})
-	return diags
+	return slices.CompactFunc(diags, func(a, b *hcl.Diagnostic) bool { return equal(*a, *b) })
 }
 
 func rangeOf(d *hcl.Diagnostic) hcl.Range {
@@ -103,6 +108,7 @@ func argumentDiagnostics(img *profile.Image, targets []checked) (all []hcl.Diagn
 	a := preflight.Arguments{}
 	for _, t := range targets {
 		if t.Image == img {
+			a.Overlay = t.overlayArgs()
 			a.Facts = append(a.Facts, t.Facts)
 		}
 	}

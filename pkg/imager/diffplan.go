@@ -168,6 +168,9 @@ func (d *ImageDescription) outline() string {
 	if len(names) > 0 {
 		text += "; " + strings.Join(names, ", ")
 	}
+	if d.Overlay != nil {
+		text += "; overlay " + d.Overlay.Name
+	}
 	names = nil
 	for _, o := range d.Outputs {
 		names = append(names, string(o.Kind))
@@ -192,6 +195,7 @@ func (d *planDiff) image(from, to ImageDescription) {
 			d.say(changesExtension, "this changes the order of extensions", " in ", name)
 		}
 	}
+	d.overlay(name, from, to)
 	s = inspect.Compare("", inspect.Arguments(from.Cmdline), inspect.Arguments(to.Cmdline), true)
 	d.section("kernel arguments", name, s)
 	if len(s.Changes) > 0 {

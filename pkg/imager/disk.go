@@ -60,8 +60,12 @@ func (t *target) diskRecipe(ctx context.Context, out profile.Output) (recipe, er
 	if err != nil {
 		return nil, err
 	}
+	o, err := t.overlayRecipe(ctx, out)
+	if err != nil {
+		return nil, err
+	}
 	return recipe{"disk", gpt.Version, fat.Version, xfs.Version, ext4.Version, boot, t.epoch.Unix(), t.diskSize(out), t.Facts.Partitions(t.bootloader(out)), meta.Version, t.metaValues(out),
-		cache, vmdisk.Version, out.Format, out.Compression}, nil
+		cache, o, vmdisk.Version, out.Format, out.Compression}, nil
 }
 
 // partition is a place on a disk and what is written there; nil for nothing.
@@ -76,11 +80,12 @@ type diskPlan struct {
 	table      gpt.Table
 	size       int64
 	partitions []partition
+	raw        []partition // what an overlay wrote between them
 }
 
 // placeDisk places the partitions of a disk: cmd/installer/pkg/install/install.go of siderolabs/talos.
 func (t *target) placeDisk(out profile.Output, more []talos.Partition) (*diskPlan, error) {
-	p := &diskPlan{size: t.diskSize(out), table: gpt.Table{DiskGUID: talos.GUID(talos.DiskLabel)}}
+	p := &diskPlan{size: t.diskSize(out), table: gpt.Table{DiskGUID: talos.GUID(talos.DiskLabel), Skip: t.skipSectors()}}
 	b := t.bootloader(out)
 	least := t.Facts.LeastDiskSize(b)
 	for _, part := range more {
@@ -144,12 +149,15 @@ func (t *target) planDisk(ctx context.Context, out profile.Output) (*diskPlan, e
 			return nil, fmt.Errorf("partition %s: %w", part.label, err)
 		}
 	}
-	return p, nil
+	return p, t.addOverlay(ctx, out, p)
 }
 
 func (t *target) efiPartition(ctx context.Context, out profile.Output, length int64) (func(io.WriterAt) error, error) {
 	e, err := t.esp(ctx, out)
 	if err != nil {
+		return nil, err
+	}
+	if e.Tree, err = t.overlayFiles(ctx, out, e.Tree); err != nil {
 		return nil, err
 	}
 	image, err := e.plan(fat.Options{Size: length, Label: espLabel})
@@ -263,25 +271,17 @@ func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Outpu
 
 // write writes the raw disk: the partition table, the partitions, the table's copy at the end.
 func (p *diskPlan) write(w io.WriterAt) error {
-	primary, err := p.table.Primary(p.size)
+	pieces, err := p.pieces()
 	if err != nil {
 		return err
 	}
-	backup, backupAt, err := p.table.Backup(p.size)
-	if err != nil {
-		return err
-	}
-	if _, err := w.WriteAt(primary, 0); err != nil {
-		return err
-	}
-	for _, part := range p.partitions {
-		if part.write == nil {
+	for _, piece := range pieces {
+		if piece.write == nil {
 			continue
 		}
-		if err := part.write(io.NewOffsetWriter(w, part.at)); err != nil {
-			return fmt.Errorf("partition %s: %w", part.label, err)
+		if err := piece.write(io.NewOffsetWriter(w, piece.at)); err != nil {
+			return fmt.Errorf("%s: %w", piece, err)
 		}
 	}
-	_, err = w.WriteAt(backup, backupAt)
-	return err
+	return nil
 }

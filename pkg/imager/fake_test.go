@@ -29,6 +29,8 @@ import (
 
 	"github.com/talosmith/talosmith/pkg/imager"
 	"github.com/talosmith/talosmith/pkg/initramfs"
+	"github.com/talosmith/talosmith/pkg/overlay"
+	"github.com/talosmith/talosmith/pkg/overlay/confine"
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/squashfs"
@@ -230,11 +232,13 @@ type run struct {
 	notes []string
 
 	bundled bool // the profile's archives need not be there
+	runner  overlay.Runner
 }
 
 func (w *world) run() *run {
 	w.t.Helper()
 	r := &run{world: w, ran: map[string]int{}}
+	r.runner = &confine.Runner{Limit: time.Minute, Note: func(s string) { r.notes = append(r.notes, s) }}
 	r.src = source.New(source.Options{Cache: filepath.Join(w.dir, "downloads"), Mirrors: []source.Mirror{{Host: "ghcr.io", Base: w.registry.URL}}})
 	var err error
 	var mu sync.Mutex
@@ -275,6 +279,7 @@ func (r *run) build(text string, req imager.Request) *imager.Manifest {
 func (r *run) try(text string, req imager.Request) (*imager.Manifest, error) {
 	r.t.Helper()
 	ctx := context.Background()
+	req.Runner = r.runner
 	res, jobs, diags := imager.Resolve(ctx, r.profile(text), req, r.src)
 	if diags.HasErrors() {
 		return nil, diags

@@ -12,10 +12,13 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// bootloader is the one that an ISO or a disk asks for, else the default of the version and architecture.
+// bootloader is the one that an ISO or a disk asks for, else a disk's overlay, else the default of the version and architecture.
 func (t *target) bootloader(out profile.Output) talos.Bootloader {
 	if out.Bootloader != "" {
 		return talos.Bootloader(out.Bootloader)
+	}
+	if t.overlay != nil && out.Kind == talos.KindDisk && t.overlay.profile.Bootloader != "" {
+		return t.overlay.profile.Bootloader
 	}
 	return t.Facts.Bootloader(out.Kind, false)
 }

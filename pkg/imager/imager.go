@@ -11,6 +11,7 @@
 //	imager image ─► assets (kernel, initramfs, stub, boot loaders) ─► base (its facts) ─► rootfs ─► modules of the base
 //	extension ─► pack (its tree) ─► info, squashfs, microcode, firmware, modules
 //	all modules ─► modules.dep
+//	overlay ─► pack (its tree) ─► profile; options and install, which run its installer
 package imager
 
 import (
@@ -20,6 +21,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/talosmith/talosmith/pkg/overlay"
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
@@ -37,6 +39,8 @@ type Resolution struct {
 	Found []Found
 	// Missed says of what could be left out why it is.
 	Missed []error
+	// Runner is the request's.
+	Runner overlay.Runner
 }
 
 // Target is an image for one architecture.
@@ -46,6 +50,8 @@ type Target struct {
 	Facts talos.Facts
 	// Extensions in the profile's order.
 	Extensions []Extension
+	// Overlay is nil for a machine that needs none.
+	Overlay *Overlay
 	// BaseFiles are the profile's in place of the imager image's; nil for none.
 	BaseFiles *source.Artifact
 	// ImageCache is what an ISO or a disk has of container images; nil for none.

@@ -37,7 +37,7 @@ func (t *target) installerRecipe(ctx context.Context, out profile.Output) (recip
 	if err != nil {
 		return nil, err
 	}
-	return recipe{"installer", installerVersion, r, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), out.Tag, t.Facts.InstallerFiles(false)}, nil
+	return recipe{"installer", installerVersion, r, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), out.Tag, t.Facts.InstallerFiles(false), t.overlayLayerRecipe()}, nil
 }
 
 // ociImage is an image whose blobs are known: manifest, config, and layers that are read when they are written.
@@ -87,16 +87,33 @@ func (t *target) installer(ctx context.Context, out profile.Output) (*ociImage, 
 	if err != nil {
 		return nil, err
 	}
-	diffID, err := hashOf(content)
+	assets, err := newLayer(content, "boot assets with extensions")
 	if err != nil {
 		return nil, err
 	}
-	digest, err := hashOf(stored{content})
+	overlay, err := t.overlayLayer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	layer := blob{v1.Descriptor{MediaType: types.OCILayer, Size: stored{content}.Size(), Digest: sha256Hash(digest)}, stored{content}}
-	return t.assembleInstaller(ctx, layer, sha256Hash(diffID))
+	return t.assembleInstaller(ctx, append([]ociLayer{assets}, overlay...))
+}
+
+// ociLayer is a layer that is made here.
+type ociLayer struct {
+	blob
+	diffID v1.Hash
+	by     string
+}
+
+// newLayer makes a layer of an archive: a gzip stream that does not compress.
+func newLayer(archive tree.Blob, by string) (ociLayer, error) {
+	diffID, err := hashOf(archive)
+	if err != nil {
+		return ociLayer{}, err
+	}
+	z := stored{archive}
+	digest, err := hashOf(z)
+	return ociLayer{blob{v1.Descriptor{MediaType: types.OCILayer, Size: z.Size(), Digest: sha256Hash(digest)}, z}, sha256Hash(diffID), by}, err
 }
 
 // withoutAssets is the image that an installer is built on. Upstream's second layer is the stock boot assets, which ours replace.
@@ -111,7 +128,7 @@ func withoutAssets(base *source.Artifact) *source.Artifact {
 
 func sha256Hash(digits string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: digits} }
 
-func (t *target) assembleInstaller(ctx context.Context, assets blob, diffID v1.Hash) (*ociImage, error) {
+func (t *target) assembleInstaller(ctx context.Context, ours []ociLayer) (*ociImage, error) {
 	base := withoutAssets(t.Installer)
 	config := v1.ConfigFile{Architecture: t.Arch, OS: "linux", Created: v1.Time{Time: t.epoch.UTC()}, RootFS: v1.RootFS{Type: "layers"}}
 	if base.Config != nil {
@@ -135,10 +152,11 @@ func (t *target) assembleInstaller(ctx context.Context, assets blob, diffID v1.H
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
 		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: t.Facts.InstallerBase + "@" + base.Manifest})
 	}
-	img.layers = append(img.layers, assets)
-	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
-	config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "boot assets with extensions"})
-
+	for _, l := range ours {
+		img.layers = append(img.layers, l.blob)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.diffID)
+		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: l.by})
+	}
 	text, err := json.Marshal(config)
 	if err != nil {
 		return nil, err
@@ -253,18 +271,22 @@ func cutTag(ref string) (repository, tag string, ok bool) {
 	return ref[:i], ref[i+1:], true
 }
 
-// tarBlob is a tar archive (USTAR, PAX where a size asks for it) of files in the order given, without directories: composed, not
-// copied.
+// tarBlob is a tar archive (USTAR, PAX where a size asks for it) of files and directories in the order given: composed, not copied.
 func tarBlob(files []tree.Node, modTime time.Time) (tree.Blob, error) {
 	var parts []tree.Blob
 	for _, f := range files {
 		var head bytes.Buffer
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: int64(f.Mode.Perm()), Size: f.Content.Size(), ModTime: modTime}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: int64(f.Mode.Perm()), Size: f.Size(), ModTime: modTime}
+		if f.Mode.IsDir() {
+			h.Typeflag, h.Name = tar.TypeDir, f.Path+"/"
+		}
 		if err := tar.NewWriter(&head).WriteHeader(h); err != nil {
 			return nil, fmt.Errorf("tar %s: %w", f.Path, err)
 		}
-		size := f.Content.Size()
-		parts = append(parts, tree.Bytes(head.Bytes()), f.Content, tree.Zeros(roundUp(size, tarBlock)-size))
+		parts = append(parts, tree.Bytes(head.Bytes()))
+		if size := f.Size(); size > 0 {
+			parts = append(parts, f.Content, tree.Zeros(roundUp(size, tarBlock)-size))
+		}
 	}
 	return tree.Concat(append(parts, tree.Bytes(slices.Clone(tarEnd[:])))...), nil
 }

@@ -149,7 +149,7 @@ func TestLockOfArchitectures(t *testing.T) {
 
 func (r *run) tryLocked(text string, lock *profile.Lock) (*imager.Manifest, error) {
 	r.t.Helper()
-	res, jobs, diags := imager.Resolve(r.t.Context(), r.profile(text), imager.Request{Lock: lock}, r.src)
+	res, jobs, diags := imager.Resolve(r.t.Context(), r.profile(text), imager.Request{Lock: lock, Runner: r.runner}, r.src)
 	if diags.HasErrors() {
 		return nil, diags
 	}

@@ -38,6 +38,7 @@ type Artefact struct {
 	SHA256       string              `json:"sha256"`
 	Size         int64               `json:"size"` // bytes
 	Extensions   []ArtefactExtension `json:"extensions,omitempty"`
+	Overlay      *ArtefactOverlay    `json:"overlay,omitempty"`
 	Tag          string              `json:"tag,omitempty"`    // of an installer image
 	Digest       string              `json:"digest,omitempty"` // of an installer image's manifest or index
 
@@ -51,6 +52,12 @@ type ArtefactExtension struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	Digest  string `json:"digest,omitempty"` // of the extension's image; none for a layer that is made here
+}
+
+// ArtefactOverlay is what an artefact has for a single-board computer.
+type ArtefactOverlay struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"` // of the overlay's image
 }
 
 // maxManifest bounds what is read, in bytes.

@@ -27,6 +27,7 @@ type targetOutlook struct {
 	contents   *baseContents
 	extensions []extensionOutlook
 	modulesDep *int64 // bytes; 0 where no extension has modules
+	overlay    *overlayWork
 }
 
 type extensionOutlook struct {
@@ -91,6 +92,7 @@ func (l *looker) target(ctx context.Context, t targetSteps, outputs []profile.Ou
 	if t.ImageCache != nil && slices.ContainsFunc(outputs, hasImageCache) {
 		w.build(ctx, t.ImageCache)
 	}
+	v.overlay = w.overlay(ctx, outputs)
 	usable, modules := false, false
 	infos := make([]extensionInfo, len(t.Extensions))
 	for i, e := range t.Extensions {
@@ -200,6 +202,9 @@ func (l *looker) list(v *targetOutlook, w *wanted, outputs []profile.Output, kno
 	from := map[*store.Step]*source.Artifact{w.t.Assets: w.imager}
 	for i, e := range w.t.Extensions {
 		from[e.Pack] = w.t.Target.Extensions[i].Artifact
+	}
+	if s := w.t.Overlay; s != nil {
+		from[s.Pack], from[s.Target] = w.t.Target.Overlay.Variants[s.arch], w.t.Target.Overlay.Variants[w.t.Arch]
 	}
 	listed := map[*store.Step]bool{}
 	var list func(*store.Step)

@@ -3,6 +3,7 @@ package imager
 import (
 	"time"
 
+	"github.com/talosmith/talosmith/pkg/overlay"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
 )
@@ -21,6 +22,8 @@ type targetSteps struct {
 	Assets, Base, Rootfs, BaseModules, BaseContents, KernelExports *store.Step
 	Extensions                                                     []extensionSteps
 	ImageCache                                                     *store.Step // nil for none
+	Overlay                                                        *overlaySteps
+	runner                                                         overlay.Runner
 }
 
 // Plan says which steps a build has. It does no I/O.
@@ -35,6 +38,7 @@ func Plan(r *Resolution, src *source.Sources, epoch *time.Time) *Graph {
 		s.BaseContents = baseContentsStep(s.Assets, s.Rootfs, t.Facts)
 		s.KernelExports = kernelExportsStep(s.Assets, t.Facts)
 		s.ImageCache = imageCacheStep(src, t.ImageCache)
+		s.Overlay, s.runner = planOverlay(src, r.Runner, t), r.Runner
 		for _, e := range t.Extensions {
 			s.Extensions = append(s.Extensions, planExtension(src, e, t.Facts, s.Base, epoch))
 		}

@@ -87,9 +87,17 @@ func (c *check) run(ctx context.Context, g *Graph) (map[int]*target, error) {
 	all := make([]checked, len(g.Targets))
 	errs := make([]error, len(g.Targets))
 	work := new(errgroup.Group)
+	var refused hcl.Diagnostics
 	for i, outputs := range kinds {
+		if d := g.Targets[i].refuseOverlay(outputs); d != nil {
+			refused = append(refused, d)
+			continue
+		}
 		work.Go(func() error {
 			t, err := newTarget(ctx, g.Targets[i], c.o)
+			if err == nil {
+				err = t.startOverlay(ctx, outputs)
+			}
 			if err != nil {
 				errs[i] = err
 				return nil
@@ -109,7 +117,7 @@ func (c *check) run(ctx context.Context, g *Graph) (map[int]*target, error) {
 			c.targets = append(c.targets, one)
 		}
 	}
-	c.diags = diagnose(c.targets)
+	c.diags = inOrder(append(diagnose(c.targets), refused...))
 	return targets, errors.Join(errs...)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/talosmith/talosmith/pkg/overlay"
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/talos"
@@ -36,6 +37,8 @@ type Request struct {
 	Patience time.Duration
 	// Lock pins names to digests; nil pins none. What it does not pin, or not any more, is looked up.
 	Lock *profile.Lock
+	// Runner runs the installers of overlays; nil: nobody does.
+	Runner overlay.Runner
 }
 
 // outputs are those of an image that a request is about.
@@ -62,18 +65,23 @@ func (r Request) outputs(img *profile.Image) []profile.Output {
 const lookups = 8
 
 // Resolve finds everything that a request needs of a profile: what is behind names and tags, by digest. Nothing is downloaded but
-// manifests, configs and the catalogue of extensions. The diagnostics have everything that is not there.
+// manifests, configs and the catalogues of extensions and overlays. The diagnostics have everything that is not there.
 func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.Sources) (*Resolution, []Job, hcl.Diagnostics) {
-	r := &resolver{ctx: ctx, p: p, src: src, lock: req.Lock, patience: req.Patience, res: &Resolution{Profile: p}}
+	r := &resolver{ctx: ctx, p: p, src: src, lock: req.Lock, patience: req.Patience, res: &Resolution{Profile: p, Runner: req.Runner}}
+	if req.Runner == nil {
+		r.res.Runner = noRunner{}
+	}
 	jobs := r.targets(req)
 	if r.diags.HasErrors() {
 		return nil, nil, r.diags
 	}
 	r.work.SetLimit(lookups)
 	r.bases(jobs, !req.ExtensionsOnly)
-	catalogue := r.catalogue()
+	catalogue, overlays := r.catalogue(), r.overlayCatalogue()
 	for i := range r.res.Targets {
-		r.target(&r.res.Targets[i], catalogue, !req.ExtensionsOnly && slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && j.Output.Kind == talos.KindInstaller }))
+		installer := !req.ExtensionsOnly && slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && j.Output.Kind == talos.KindInstaller })
+		r.target(&r.res.Targets[i], catalogue, installer)
+		r.overlay(&r.res.Targets[i], overlays, installer)
 	}
 	for i := range r.res.Targets {
 		if !req.ExtensionsOnly && slices.ContainsFunc(jobs, func(j Job) bool { return j.Target == i && hasImageCache(j.Output) }) {

@@ -30,7 +30,8 @@ type target struct {
 	layers []layer // of the initramfs, the lowest first
 	epoch  time.Time
 
-	boot, cache openPack // boot assets, image cache
+	boot, cache openPack     // boot assets, image cache
+	overlay     *overlayWork // nil where there is none, or nothing wants it
 
 	noSplash sync.Once
 }
@@ -156,7 +157,9 @@ func (t *target) asset(ctx context.Context, path string) (tree.Blob, error) {
 	return n.Content, nil
 }
 
-func (t *target) close() error { return errors.Join(t.boot.close(), t.cache.close()) }
+func (t *target) close() error {
+	return errors.Join(t.boot.close(), t.cache.close(), t.overlay.close())
+}
 
 // recipe says what something composed depends on: anything that its bytes could change with.
 type recipe []any

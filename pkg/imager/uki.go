@@ -15,7 +15,7 @@ const mainProfile = "main"
 
 // cmdline composes the kernel command line of an output.
 func (t *target) cmdline(out profile.Output) (talos.Cmdline, error) {
-	in := talos.CmdlineInput{Kind: out.Kind, Meta: t.Image.MetaOf(out)}
+	in := talos.CmdlineInput{Kind: out.Kind, Meta: t.Image.MetaOf(out), Overlay: t.overlayArgs()}
 	for _, a := range t.Image.KernelArgs {
 		in.Extra = append(in.Extra, talos.ExtraArg{Value: a.Value, Origin: fmt.Sprintf("%s:%d", a.Range.Filename, a.Range.Start.Line)})
 	}

@@ -13,6 +13,8 @@ import (
 // Arguments are the kernel arguments that an image adds.
 type Arguments struct {
 	Args []string
+	// Overlay are those that the image's overlay has.
+	Overlay []string
 	// Facts of each architecture, and Kinds of the image's outputs.
 	Facts []talos.Facts
 	Kinds []talos.Kind
@@ -62,7 +64,7 @@ func (a Arguments) lines(found *[]Finding) (all []talos.Cmdline) {
 			if !carries(kind) {
 				continue
 			}
-			l, err := f.Cmdline(talos.CmdlineInput{Kind: kind, Extra: extra})
+			l, err := f.Cmdline(talos.CmdlineInput{Kind: kind, Overlay: a.Overlay, Extra: extra})
 			if err != nil {
 				one := Finding{Of: OfArgument}
 				one.Severity, one.Code, one.Summary = extension.Error, CodeCmdline, err.Error()

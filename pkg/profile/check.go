@@ -100,8 +100,11 @@ func (c *checker) output(f talos.Facts, o Output) {
 
 func (c *checker) disk(f talos.Facts, o Output, values []talos.MetaValue) {
 	b := f.Bootloader(o.Kind, false)
-	if o.Bootloader != "" {
+	switch {
+	case o.Bootloader != "":
 		b = talos.Bootloader(o.Bootloader)
+	case c.img.Overlay != nil: // which has a say in that, when it is built; with GRUB a disk is smallest
+		b = talos.GRUB
 	}
 	if err := f.CheckBootloader(b, false); err != nil {
 		return // said

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -80,8 +81,10 @@ func run(args []string) error {
 }
 
 func getOptions(o options) error {
-	if err := misbehave("get-options "+o.Misbehave, request{ExtraOptions: o}); err != nil {
-		return err
+	if strings.HasPrefix(o.Misbehave, "get-options") {
+		if err := misbehave(o.Misbehave, request{ExtraOptions: o}); err != nil {
+			return err
+		}
 	}
 	a := answer{Name: "board", KernelArgs: o.Args, PartitionOptions: map[string]any{"offset": entriesSkip}}
 	if a.KernelArgs == nil {

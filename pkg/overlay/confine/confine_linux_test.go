@@ -238,9 +238,9 @@ func TestFailures(t *testing.T) {
 			t.Errorf("fill: %v", err)
 		}
 		for how, want := range map[string]string{
-			"fail":     "installers/board get-options: exit status 1: the board",
-			"flood":    "installers/board get-options: it printed more than 1048576 bytes, and was ended",
-			"nonsense": "its answer: ",
+			"get-options fail":     "installers/board get-options: exit status 1: the board",
+			"get-options flood":    "installers/board get-options: it printed more than 1048576 bytes, and was ended",
+			"get-options nonsense": "its answer: ",
 		} {
 			if _, err := overlay.GetOptions(t.Context(), r, files(t), board, map[string]any{"misbehave": how}); err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("%s: %.300v\nwant %s", how, err, want)
@@ -259,7 +259,7 @@ func TestEnds(t *testing.T) {
 			if how == "hang" {
 				_, _, err = install(t.Context(), t, r, map[string]any{"misbehave": how})
 			} else {
-				_, err = overlay.GetOptions(t.Context(), r, files(t), board, map[string]any{"misbehave": "hang"})
+				_, err = overlay.GetOptions(t.Context(), r, files(t), board, map[string]any{"misbehave": how})
 			}
 			if err == nil || !strings.Contains(err.Error(), "it was not done after 1s, and was ended") {
 				t.Errorf("%s: %v", how, err)
