@@ -128,3 +128,45 @@ func TestPrintable(t *testing.T) {
 		t.Errorf("%q, %v", b.String(), err)
 	}
 }
+
+func pageText(t *testing.T, p *page) string {
+	t.Helper()
+	var b strings.Builder
+	if err := p.writeTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestPlanOfOverlays: that a build runs what others have made is in bold.
+func TestPlanOfOverlays(t *testing.T) {
+	t.Parallel()
+	d := &imager.Description{Talos: "v1.13.9", Images: []imager.ImageDescription{{
+		Name: "rpi", Architecture: "arm64", Platform: "metal",
+		Overlay: &imager.OverlayDescription{
+			Name: "rpi_generic", Image: "ghcr.io/siderolabs/sbc-raspberrypi@sha256:" + strings.Repeat("a", 64), Digest: "sha256:" + strings.Repeat("a", 64),
+			From: "overlays v1.13.9", Program: "installers/rpi_generic", Run: true,
+		},
+		Outputs: []imager.OutputDescription{{Kind: "disk", File: "rpi-arm64.raw.zst"}},
+	}}}
+	const runs = "A build runs installers/rpi_generic of this image on the machine that builds: a program made by others."
+	text := pageText(t, planText(d, true))
+	for _, want := range []string{
+		"\x1b[1m  " + runs + "\x1b[0m\n", "\x1b[1m  Its kernel arguments are known when it has run.\x1b[0m\n",
+		"  rpi_generic  ghcr.io/siderolabs/sbc-raspberrypi  sha256:aaaaaaaaaaaa  overlays v1.13.9\n", "  disk    rpi-arm64.raw.zst  ?     ?            -",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if plain := pageText(t, planText(d, false)); strings.Contains(plain, "\x1b") || !strings.Contains(plain, "\n  "+runs+"\n") {
+		t.Errorf("without colours:\n%s", plain)
+	}
+	if md := planMarkdown(d).render(maxComment); !strings.Contains(md, "\n**rpi arm64, overlay rpi&#95;generic of ") || !strings.Contains(md, "a program made by others.**\n") {
+		t.Errorf("Markdown:\n%s", md)
+	}
+	d.Images[0].Overlay.Run = false
+	if text := pageText(t, planText(d, true)); !strings.Contains(text, "\x1b[1m  A build would have to run installers/rpi_generic of this image on the machine that builds, a program made by others: run = true lets it.\x1b[0m\n") {
+		t.Errorf("not allowed:\n%s", text)
+	}
+}

@@ -32,7 +32,7 @@ func (r *run) describe(text string, src *source.Sources, lock *profile.Lock) *im
 // outlook is that, and what it would come to on this machine.
 func (r *run) outlook(text string, lock *profile.Lock) (*imager.Description, *imager.Resolution) {
 	r.t.Helper()
-	res, jobs, diags := imager.Resolve(r.t.Context(), r.profile(text), imager.Request{Patience: time.Minute, Lock: lock}, r.src)
+	res, jobs, diags := imager.Resolve(r.t.Context(), r.profile(text), imager.Request{Patience: time.Minute, Lock: lock, Runner: r.runner}, r.src)
 	if diags.HasErrors() {
 		r.t.Fatal(diags)
 	}

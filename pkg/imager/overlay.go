@@ -50,18 +50,18 @@ func planOverlay(src *source.Sources, r overlay.Runner, t Target) *overlaySteps 
 		return nil
 	}
 	s := &overlaySteps{}
-	if a := o.Variants[t.Arch]; a != nil {
-		s.Target = overlayStep(src, o, a)
+	packs := map[string]*store.Step{}
+	for arch, a := range o.Variants {
+		packs[arch] = overlayStep(src, o, a)
 	}
+	s.Target = packs[t.Arch]
 	if s.arch, s.why = r.Arch(); s.why != nil {
 		return s
 	}
-	a := o.Variants[s.arch]
-	if a == nil {
+	if s.Pack = packs[s.arch]; s.Pack == nil {
 		s.why = fmt.Errorf("it has none for this machine's architecture, %s: build on a machine of one of its own", s.arch)
 		return s
 	}
-	s.Pack = overlayStep(src, o, a)
 	s.Profile = &store.Step{
 		Name: "overlay-profile", Label: s.Pack.Label, Inputs: []*store.Step{s.Pack}, Params: []any{overlay.Version, source.Version, o.Name},
 		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {

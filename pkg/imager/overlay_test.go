@@ -615,3 +615,80 @@ func TestOverlayFrom(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOverlayPlan: what an installer says is in the plan once it has run, and before that the plan says that it will.
+func TestOverlayPlan(t *testing.T) {
+	w := withBoard(t)
+	r := w.run()
+	text := fmt.Sprintf(boardProfile, "")
+	steps := func(img imager.ImageDescription) (list []string) {
+		for _, s := range img.Steps {
+			if strings.HasPrefix(s.Name, "overlay") {
+				list = append(list, s.Name+" "+*s.State)
+			}
+		}
+		return list
+	}
+	d, _ := r.outlook(text, nil)
+	img := d.Images[0]
+	if o := img.Overlay; o == nil || o.Name != "board" || o.Image != "ghcr.io/siderolabs/sbc-board@"+w.digests["sbc-board:v1"] || o.Digest != w.digests["sbc-board:v1"] ||
+		o.From != "overlays v1.13.9" || o.Program != "installers/board" || !o.Run || o.KernelArgs != nil {
+		t.Errorf("overlay %+v", o)
+	}
+	if out := img.Outputs[0]; out.Kind != talos.KindDisk || out.Bootloader != nil || len(out.Partitions) != 0 || *out.Size != 2200<<20 {
+		t.Errorf("disk %+v", out)
+	}
+	if got, want := strings.Join(steps(img), ", "), "overlay todo, overlay-profile todo, overlay-options todo, overlay-install todo"; got != want {
+		t.Errorf("steps %s", got)
+	}
+	if len(r.ran) > 0 {
+		t.Errorf("the plan ran %v", r.ran)
+	}
+	before := d
+	r.build(text, imager.Request{Kinds: []talos.Kind{talos.KindDisk}})
+	d, _ = r.outlook(text, nil)
+	img = d.Images[0]
+	if o := img.Overlay; !slices.Equal(o.KernelArgs, []string{"console=tty0", "console=ttyBOARD0,115200", "talos.dashboard.disabled=1"}) {
+		t.Errorf("overlay %+v", o)
+	}
+	if out := img.Outputs[0]; out.Bootloader == nil || *out.Bootloader != talos.SDBoot || len(out.Partitions) != 2 {
+		t.Errorf("disk %+v", out)
+	}
+	if a := img.Args[1]; a.Arg != "console=ttyBOARD0,115200" || a.Origin != "overlay" {
+		t.Errorf("argument %+v", a)
+	}
+	if got, want := strings.Join(steps(img), ", "), "overlay stored, overlay-profile stored, overlay-options stored, overlay-install stored"; got != want {
+		t.Errorf("steps %s", got)
+	}
+
+	// Without leave nothing would be run, and nothing of it is among the steps.
+	forbidden, _ := r.outlook(strings.Replace(text, "run  = true", "", 1), nil)
+	if img := forbidden.Images[0]; img.Overlay.Run || img.Overlay.KernelArgs != nil || len(steps(img)) != 0 {
+		t.Errorf("overlay %+v, steps %q", img.Overlay, steps(img))
+	}
+	if got := imager.DiffPlans(forbidden, before).Summary; !slices.Equal(got, []string{"this allows to run installers/board on the machine that builds for board amd64, board arm64"}) {
+		t.Errorf("summary %q", got)
+	}
+	without, _ := r.outlook(`talos {
+  version = "v1.13.9"
+}
+image "board" {
+  architectures = ["amd64", "arm64"]
+  kernel_args   = ["-console=tty0", "own=1"]
+  output "disk" {
+    format      = "raw"
+    compression = "none"
+    bootloader  = "sd-boot"
+    size        = "2200MiB"
+  }
+  output "installer" {}
+  output "cmdline" {}
+  output "iso" {
+    bootloader = "sd-boot"
+  }
+}
+`, nil)
+	if got := imager.DiffPlans(before, without).Summary; len(got) == 0 || got[0] != "this removes the overlay board from board amd64, board arm64" {
+		t.Errorf("summary %q", got)
+	}
+}
