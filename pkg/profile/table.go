@@ -313,16 +313,17 @@ var imageSpec = &blockSpec{
 var overlaySpec = &blockSpec{
 	name: "overlay", once: true,
 	doc: "What a single-board computer needs beside Talos (Talos 1.7 and later): firmware, and an installer that puts it onto disks. It comes from the official catalogue of overlays, by name; " +
-		"or from one of `image`, `path`, `tarball` and `oci_layout`.",
+		"or from one of `image`, `path`, `tarball` and `oci_layout`. A disk that says no `bootloader` gets that of the overlay's profile. See [overlays.md](overlays.md).",
 	attributes: []attribute{
 		{name: "name", noun: "overlay name", kind: text, required: true, rule: overlayNameRule, doc: "The board, such as `rpi_generic`."},
 		{name: "image", kind: text, rule: imageRule, doc: "An image in a registry, with tag or digest."},
 		{name: "path", kind: hostDirectory, doc: "A directory with `artifacts/`, `installers/` and `profiles/`."},
 		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree."},
 		{name: "oci_layout", kind: hostLayout, doc: "A directory with an OCI layout."},
-		{name: "options", kind: tree, doc: "What the installer is told, as the board's documentation says."},
+		{name: "options", kind: tree, doc: "What the installer is told, as the board's documentation says: any values."},
 		{name: "run", kind: boolean, byDefault: false,
-			doc: "Run the overlay's installer: a Linux program, made by others, for the architecture of the machine that builds. Without it nothing of an overlay is run, and its images can't be built."},
+			doc: "Run the overlay's installer: a Linux program, made by others, for the architecture of the machine that builds. It runs in a directory of its own and, where the system allows it, without network or anything " +
+				"else of the machine. Without it nothing of an overlay is run, and only `kernel` and `initramfs` can be built."},
 	},
 	example: `image "rpi" {
   architectures = ["arm64"]
