@@ -58,7 +58,7 @@ func (w *wanted) overlay(ctx context.Context, outputs []profile.Output) *overlay
 		switch {
 		case out.Kind == talos.KindInstaller && s.Target != nil:
 			w.build(ctx, s.Target)
-		case out.Kind == talos.KindDisk && (!work.anyBootloader(out) || out.Size != 0):
+		case out.Kind == talos.KindDisk && (out.Size != 0 || !work.anyBootloader(out) && w.t.Image.ImageCache == ""): // else nobody knows the size
 			w.build(ctx, s.install(o, w.t.runner, work.diskSize(out)))
 		}
 	}

@@ -122,7 +122,7 @@ func (s *overlaySteps) runStep(name string, o *Overlay, given any, run func(cont
 // overlayStep takes a board's files out of an overlay's image, as a tree pack.
 func overlayStep(src *source.Sources, o *Overlay, a *source.Artifact) *store.Step {
 	return &store.Step{
-		Name: "overlay", Label: fmt.Sprintf("%s of %s %s", o.Name, a.Ref, a.Arch), Params: []any{source.Version, overlay.Version, digests(a), o.Name},
+		Name: "overlay", Label: o.Name + " " + a.Arch, Params: []any{source.Version, overlay.Version, digests(a), o.Name},
 		Run: func(ctx context.Context, out store.Output, _ []tree.Blob) error {
 			return withSpool(func(spool source.Spool) error {
 				t, err := src.Tree(ctx, a, overlay.Keep(o.Name), spool)
