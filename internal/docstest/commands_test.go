@@ -35,7 +35,6 @@ var substitutes = []instead{
 	{regexp.MustCompile(`^go mod (?:tidy|vendor)$`), ":", "downloads modules; internal/e2e uses the targets from a module of its own"},
 	{regexp.MustCompile(`^go tool mage demo$`), ":", "internal/e2e runs the demo"},
 	{regexp.MustCompile(`^go tool mage tools test$`), ":", "this is one of the tests"},
-	{regexp.MustCompile(`^go tool mage disk installer$`), "sed -i s/arm64/amd64/ extensions.hcl && go tool mage disk installer", "the stand-in release is for amd64 alone"},
 	{regexp.MustCompile(`^sudo dd .*$`), ":", "there is no USB stick"},
 	{regexp.MustCompile(`^talosctl .*$`), ":", "there is no Talos machine"},
 	{regexp.MustCompile(`^docker login .*$`), ":", "there is no account"},
@@ -61,6 +60,7 @@ var prepare = map[string]string{
 	"docs/upgrade.md":       "go tool mage installer && mkdir out/old && cp out/*-installer.tar out/old/ && " + committed,
 	"docs/boot-problems.md": "go tool mage iso && mkdir out/old && cp out/*.iso out/old/",
 	"docs/extensions.md":    "mkdir bin && echo amd64 > bin/agent-amd64 && echo arm64 > bin/agent-arm64",
+	"docs/overlays.md":      "sed -i s/arm64/amd64/ extensions.hcl", // the stand-in release is for amd64 alone
 	"docs/store.md":         "printf '\nstore {\n  registry = \"registry.example.com/cache\"\n}\n' >> extensions.hcl && go tool mage uki",
 }
 

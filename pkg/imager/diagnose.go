@@ -108,6 +108,9 @@ func argumentDiagnostics(img *profile.Image, targets []checked) (all []hcl.Diagn
 	a := preflight.Arguments{}
 	for _, t := range targets {
 		if t.Image == img {
+			if img.Overlay != nil && t.overlay == nil { // whose arguments nobody has asked for
+				return nil
+			}
 			a.Overlay = t.overlayArgs()
 			a.Facts = append(a.Facts, t.Facts)
 		}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -35,6 +36,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/imager"
 	"github.com/talosmith/talosmith/pkg/overlay"
 	"github.com/talosmith/talosmith/pkg/overlay/confine"
+	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
 	"github.com/talosmith/talosmith/pkg/talos"
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -238,8 +240,8 @@ func TestOverlayIsTheSame(t *testing.T) {
 func TestOverlayOnlyWhereWanted(t *testing.T) {
 	r := withBoard(t).run()
 	m := r.build(strings.Replace(fmt.Sprintf(boardProfile, ""), "run  = true", "run = false", 1), imager.Request{Kinds: []talos.Kind{talos.KindKernel, talos.KindInitramfs}, Undeclared: true})
-	if r.ran["overlay"]+r.ran["overlay-options"] != 0 || m.Artefacts[0].Overlay != nil || m.Artefacts[0].Cmdline != "" {
-		t.Errorf("ran %v, %+v", r.ran, m.Artefacts[0])
+	if r.ran["overlay"]+r.ran["overlay-options"] != 0 || m.Artefacts[0].Overlay != nil || m.Artefacts[0].Cmdline != "" || len(r.notes) > 0 {
+		t.Errorf("ran %v, %+v, notes %q", r.ran, m.Artefacts[0], r.notes)
 	}
 	r.build(fmt.Sprintf(boardProfile, ""), imager.Request{Kinds: []talos.Kind{talos.KindUKI, talos.KindCmdline, talos.KindISO, talos.KindInstaller}, Undeclared: true})
 	if r.ran["overlay-options"] != 1 || r.ran["overlay-install"] != 0 {
@@ -690,5 +692,33 @@ image "board" {
 `, nil)
 	if got := imager.DiffPlans(before, without).Summary; len(got) == 0 || got[0] != "this removes the overlay board from board amd64, board arm64" {
 		t.Errorf("summary %q", got)
+	}
+}
+
+// TestOverlayBundle builds from a bundle, which has the variants of all machines.
+func TestOverlayBundle(t *testing.T) {
+	w := withBoard(t)
+	text := strings.Replace(fmt.Sprintf(boardProfile, ""), `["amd64", "arm64"]`, `["arm64"]`, 1)
+	online := w.run()
+	lock, err := online.lock(text, nil)
+	w.check(err)
+	built, err := online.tryLocked(text, lock)
+	w.check(err)
+	file := filepath.Join(t.TempDir(), "bundle.tar")
+	_, err = imager.WriteBundle(t.Context(), online.resolution(text, lock), online.src, file)
+	w.check(err)
+	w.registry.Close()
+	for _, dir := range []string{"downloads", "store", "out"} {
+		w.check(os.RemoveAll(filepath.Join(w.dir, dir)))
+	}
+	inside := w.run()
+	inside.src = source.New(source.Options{Bundle: file, Cache: filepath.Join(w.dir, "downloads")})
+	again, err := inside.tryLocked(text, lock)
+	w.check(err)
+	if diff := cmp.Diff(sums(built), sums(again)); diff != "" {
+		t.Error(diff)
+	}
+	if v := inside.resolution(text, lock).Targets[0].Overlay.Variants; v["amd64"] == nil || v["arm64"] == nil {
+		t.Errorf("not every machine finds its variant: %v", v)
 	}
 }

@@ -21,6 +21,7 @@ func TestArgs(t *testing.T) {
 		kinds   []talos.Kind
 		args    []string
 		want    []string
+		overlay []string
 	}{
 		"none":                        {kinds: []talos.Kind{talos.KindKernel}},
 		"fine":                        {args: []string{"console=ttyS0", "talos.config=metal-iso", "-init_on_alloc", "quiet"}},
@@ -36,6 +37,8 @@ func TestArgs(t *testing.T) {
 		"in no output":                {kinds: disk, args: []string{"-talos.halt_if_installed"}, want: []string{"argument 0: warning argument: -talos.halt_if_installed removes nothing: it is not in the kernel command line; leave it out"}},
 		"in one architecture":         {archs: []string{"amd64", "arm64"}, args: []string{"-console=ttyAMA0"}},
 		"in the other":                {args: []string{"-console=ttyAMA0"}, want: []string{"argument 0: warning argument: -console=ttyAMA0 removes nothing: it is not in the kernel command line; it has console=tty0"}},
+		"of the overlay":              {args: []string{"-talos.dashboard.disabled"}, overlay: []string{"talos.dashboard.disabled=1"}},
+		"replaced by the overlay":     {args: []string{"-console=tty0"}, overlay: []string{"console=ttyAMA0"}, want: []string{"argument 0: warning argument: -console=tty0 removes nothing: it is not in the kernel command line; it has console=ttyAMA0"}},
 		"twice":                       {args: []string{"-selinux", "-selinux"}},
 		"enforced":                    {args: []string{"module.sig_enforce=0"}, want: []string{"argument 0: warning argument: module.sig_enforce=0 does nothing beside module.sig_enforce=1; the kernel can be told to enforce signatures, not to stop: write \"-module.sig_enforce\" before"}},
 		"not enforced":                {args: []string{"-module.sig_enforce", "module.sig_enforce=0"}},
@@ -57,7 +60,7 @@ func TestArgs(t *testing.T) {
 			if c.kinds == nil {
 				c.kinds = iso
 			}
-			a := preflight.Arguments{Args: c.args, Kinds: c.kinds}
+			a := preflight.Arguments{Args: c.args, Overlay: c.overlay, Kinds: c.kinds}
 			for _, arch := range c.archs {
 				a.Facts = append(a.Facts, facts(t, c.version, arch))
 			}
