@@ -84,7 +84,7 @@ func fuzz(ctx context.Context) error {
 			args := []string{"test", "-run=^$", "-fuzz=^" + name + "$", "-fuzztime=" + fuzzTime, "-fuzzminimizetime=10x", pkg}
 			out, err := sh.Output("go", args...)
 			if err != nil && strings.Contains(out, "context deadline exceeded") && !strings.Contains(out, "Failing input") {
-				out, err = sh.Output("go", args...) // Go's fuzzer now and then takes the end of its time for a failure: https://go.dev/issue/48504
+				out, err = sh.Output("go", args...) // Go's fuzzer now and then takes the end of its time for a failure: https://go.dev/issue/75804
 			}
 			if err != nil {
 				return fmt.Errorf("fuzz %s %s: %w\n%s", pkg, name, err, out)
