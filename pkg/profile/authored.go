@@ -1,12 +1,10 @@
 package profile
 
 import (
-	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -15,31 +13,31 @@ import (
 
 // Kinds that only authored extensions have.
 var (
-	files = kind{name: "an object of files", cty: cty.DynamicPseudoType, decode: decodeFiles, keyed: true, fields: []objectField{
+	files = kind{name: "an object of files", cty: cty.DynamicPseudoType, decode: decodeFiles, keys: &absoluteRule, fields: []attribute{
 		{name: "source", kind: text, doc: "A file, relative to the profile."},
 		{name: "content", kind: text, doc: "The content itself, instead of `source`."},
-		{name: "mode", kind: text, doc: "Octal, as a string; default 0755 for an executable source, else 0644."},
+		{name: "mode", noun: "file mode", kind: text, rule: modeRule, defaultDoc: "`0755` for an executable source, else `0644`", doc: "Its permissions."},
 	}}
-	mounts = kind{name: "a list of mounts", cty: cty.DynamicPseudoType, decode: decodeMounts, fields: []objectField{
-		{name: "source", kind: text, required: true, doc: "What is mounted."},
-		{name: "destination", kind: text, required: true, doc: "An absolute path in the container."},
-		{name: "type", kind: text, doc: "A file system; default `bind`."},
-		{name: "options", kind: texts, doc: "Mount options; default `bind` and `ro`."},
+	mounts = kind{name: "a list of mounts", cty: cty.DynamicPseudoType, decode: decodeMounts, fields: []attribute{
+		{name: "source", noun: "mount source", kind: text, required: true, rule: mountSourceRule, doc: "What is mounted."},
+		{name: "destination", noun: "mount destination", kind: text, required: true, rule: absoluteRule, doc: "Where the container has it."},
+		{name: "type", noun: "mount type", kind: text, rule: mountTypeRule, defaultDoc: "`bind`", doc: "A file system."},
+		{name: "options", noun: "mount option", kind: texts, rule: mountOptionRule, defaultDoc: "`bind` and `ro`", doc: "Mount options."},
 	}}
-	depends = kind{name: "a list of dependencies", cty: cty.DynamicPseudoType, decode: decodeDepends, fields: []objectField{
-		{name: "service", kind: text, doc: "A service of Talos (`cri`) or of an extension (`ext-NAME`)."},
-		{name: "path", kind: text, doc: "An absolute path that must exist."},
-		{name: "network", kind: texts, doc: "States of the network: `addresses`, `connectivity`, `hostname`, `etcfiles`."},
+	depends = kind{name: "a list of dependencies", cty: cty.DynamicPseudoType, decode: decodeDepends, fields: []attribute{
+		{name: "service", noun: "dependency service", kind: text, rule: dependencyRule, doc: "A service of Talos (`cri`) or of an extension (`ext-NAME`)."},
+		{name: "path", noun: "dependency path", kind: text, rule: absoluteRule, doc: "A path that must exist."},
+		{name: "network", noun: "network state", kind: texts, values: oneOf("addresses", "connectivity", "hostname", "etcfiles"), doc: "States of the network."},
 		{name: "time", kind: boolean, doc: "`true`: the time is in sync."},
 		{name: "configuration", kind: boolean, doc: "`true`: there is a configuration of the service."},
 	}}
 )
 
-func fieldIndex(fields []objectField, name string) int {
-	return slices.IndexFunc(fields, func(f objectField) bool { return f.name == name })
+func fieldIndex(fields []attribute, name string) int {
+	return slices.IndexFunc(fields, func(f attribute) bool { return f.name == name })
 }
 
-func fieldNames(fields []objectField) []string {
+func fieldNames(fields []attribute) []string {
 	var names []string
 	for _, f := range fields {
 		names = append(names, f.name)
@@ -69,11 +67,23 @@ func strs(v cty.Value) []string {
 	return out
 }
 
+// countable reports a collection with more elements than a list can have.
+func (d *decoder) countable(s *setting, v cty.Value) bool {
+	if v.LengthInt() > maxList {
+		d.add(s.expr.Range(), "Too many elements", "%q has %d elements; at most %d are allowed.", s.row.name, v.LengthInt(), maxList)
+		return false
+	}
+	return true
+}
+
 // decodeFiles makes a []File, sorted by path.
 func decodeFiles(d *decoder, s *setting, v cty.Value) any {
 	if !v.Type().IsObjectType() && !v.Type().IsMapType() {
 		d.add(s.expr.Range(), "Wrong type",
 			"%q takes an object of files, not %s. Write { \"/usr/local/bin/agent\" = { source = \"bin/agent\" } }.", s.row.name, describe(v))
+		return nil
+	}
+	if !d.countable(s, v) {
 		return nil
 	}
 	ranges := itemRanges(s.expr)
@@ -84,7 +94,7 @@ func decodeFiles(d *decoder, s *setting, v cty.Value) any {
 		if !found {
 			at = s.expr.Range()
 		}
-		if !d.checkString(name, at, "file path", nil, absoluteRule) {
+		if !d.checkString(name, at, "file path", nil, *s.row.kind.keys) {
 			ok = false
 			continue
 		}
@@ -121,23 +131,10 @@ func (d *decoder) file(f *File, fields map[string]cty.Value) bool {
 		}
 		f.Source = d.join(f.Source)
 	}
-	mode, given := fields["mode"]
-	if !given {
-		return true
+	if mode, given := fields["mode"]; given {
+		n, _ := strconv.ParseUint(mode.AsString(), 8, 32) // its rule was looked at
+		f.Mode = fs.FileMode(n)
 	}
-	n, err := strconv.ParseUint(mode.AsString(), 8, 32)
-	switch {
-	case err != nil || n == 0 || n > 0o777:
-		d.add(f.Range, "Bad file mode",
-			"%s has the mode %s. Write the permissions in octal, as a string, such as \"0755\".", quote(f.Path), quote(mode.AsString()))
-		return false
-	case n&0o002 != 0:
-		d.add(f.Range, "Bad file mode",
-			"%s has the mode %s: everyone could write to it, which Talos does not allow in extensions. Write %q.",
-			quote(f.Path), quote(mode.AsString()), fmt.Sprintf("%04o", n&^0o002))
-		return false
-	}
-	f.Mode = fs.FileMode(n)
 	return true
 }
 
@@ -163,9 +160,9 @@ func (d *decoder) objects(s *setting, v cty.Value, what string, each func(at hcl
 			"%q takes %s, not %s. Write [{ %s = … }].", s.row.name, s.row.kind.name, describe(v), s.row.kind.fields[0].name)
 		return false
 	}
-	ok := true
+	ok := d.countable(s, v)
 	ranges := s.ranges(v.LengthInt())
-	for i, element := range v.AsValueSlice() {
+	for i, element := range v.AsValueSlice()[:min(v.LengthInt(), maxList)] {
 		fields := d.object(ranges[i], what, s.row.kind.fields, element)
 		ok = fields != nil && each(ranges[i], fields) && ok
 	}
@@ -174,7 +171,7 @@ func (d *decoder) objects(s *setting, v cty.Value, what string, each func(at hcl
 
 func decodeMounts(d *decoder, s *setting, v cty.Value) any {
 	out := []Mount{}
-	ok := d.objects(s, v, "a mount", func(at hcl.Range, fields map[string]cty.Value) bool {
+	ok := d.objects(s, v, "a mount", func(_ hcl.Range, fields map[string]cty.Value) bool {
 		m := Mount{str(fields["source"]), str(fields["destination"]), str(fields["type"]), strs(fields["options"])}
 		if _, given := fields["type"]; !given {
 			m.Type = "bind"
@@ -183,16 +180,13 @@ func decodeMounts(d *decoder, s *setting, v cty.Value) any {
 			m.Options = []string{"bind", "ro"}
 		}
 		out = append(out, m)
-		return d.checkString(m.Destination, at, "mount destination", nil, absoluteRule)
+		return true
 	})
 	if !ok {
 		return nil
 	}
 	return out
 }
-
-// networkStates are those of Talos's nethelpers.Status.
-var networkStates = oneOf("addresses", "connectivity", "hostname", "etcfiles")
 
 func decodeDepends(d *decoder, s *setting, v cty.Value) any {
 	out := []Dependency{}
@@ -203,27 +197,18 @@ func decodeDepends(d *decoder, s *setting, v cty.Value) any {
 			return false
 		}
 		dep := Dependency{Service: str(fields["service"]), Path: str(fields["path"]), Network: strs(fields["network"])}
-		ok := true
 		for name, of := range fields {
-			switch name {
-			case "path":
-				ok = d.checkString(dep.Path, at, "dependency path", nil, absoluteRule)
-			case "service":
-				ok = d.checkString(strings.TrimPrefix(dep.Service, "ext-"), at, "dependency service", nil, serviceNameRule)
-			case "network":
-				for _, state := range dep.Network {
-					ok = d.checkString(state, at, "network state", networkStates, rule{}) && ok
-				}
-			case "time", "configuration":
-				if of.False() {
-					d.add(at, "Bad dependency", "%q can only be true. Leave the element out where the service need not wait for it.", name)
-					ok = false
-				}
-				dep.Time, dep.Configuration = name == "time", name == "configuration"
+			if of.Type() != cty.Bool {
+				continue
 			}
+			if of.False() {
+				d.add(at, "Bad dependency", "%q can only be true. Leave the element out where the service need not wait for it.", name)
+				return false
+			}
+			dep.Time, dep.Configuration = name == "time", name == "configuration"
 		}
 		out = append(out, dep)
-		return ok
+		return true
 	})
 	if !ok {
 		return nil

@@ -41,6 +41,24 @@ func (d *diagnostics) add(at hcl.Range, summary, detail string, args ...any) {
 	})
 }
 
+// remedies are what HCL's own diagnostics lack, by their summary.
+var remedies = map[string]string{
+	"Call to unknown function":   "docs/profile.md lists all of them; none depends on time or chance.",
+	"Invalid type specification": "A type is string, number, bool, any, list(…), set(…), map(…), object({…}) or tuple([…]).",
+}
+
+// addForeign reports what HCL found.
+func (d *diagnostics) addForeign(diags hcl.Diagnostics) {
+	for _, diag := range diags {
+		if remedy := remedies[diag.Summary]; remedy != "" && !strings.Contains(diag.Detail, "Did you mean") {
+			more := *diag
+			more.Detail += " " + remedy
+			diag = &more
+		}
+		d.all = append(d.all, diag)
+	}
+}
+
 func (d *diagnostics) warn(at hcl.Range, summary, detail string, args ...any) {
 	d.add(at, summary, detail, args...)
 	d.all[len(d.all)-1].Severity = hcl.DiagWarning

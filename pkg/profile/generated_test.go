@@ -68,6 +68,13 @@ func TestSchema(t *testing.T) {
 		{"required", `{"talos": {}}`, false},
 		{"files", `{"extension": {"x": {"files": {"/usr/local/x": {"source": "x", "mode": "0755"}}, "service": {"x": {"entrypoint": "/x"}}}}}`, true},
 		{"file", `{"extension": {"x": {"files": {"/usr/local/x": {"sorce": "x"}}}}}`, false},
+		{"mode", `{"extension": {"x": {"files": {"/usr/local/x": {"content": "x", "mode": "0777"}}}}}`, false},
+		{"relative", `{"extension": {"x": {"files": {"usr/local/x": {"content": "x"}}}}}`, false},
+		{"computed", `{"extension": {"x": {"files": {"${local.dir}/x": {"content": "x", "mode": "${local.mode}"}}}}}`, true},
+		{"mount", `{"extension": {"x": {"service": {"x": {"entrypoint": "/x", "mounts": [{"source": "/dev"}]}}}}}`, false},
+		{"option", `{"extension": {"x": {"service": {"x": {"entrypoint": "/x", "mounts": [{"source": "/dev", "destination": "/dev", "options": ["rbind,ro"]}]}}}}}`, false},
+		{"network", `{"extension": {"x": {"service": {"x": {"entrypoint": "/x", "depends": [{"network": ["adresses"]}]}}}}}`, false},
+		{"long", `{"locals": {"` + strings.Repeat("a", maxName+1) + `": 1}}`, false},
 		{"depends", `{"extension": {"x": {"service": {"x": {"entrypoint": "/x", "depends": [{"tme": true}]}}}}}`, false},
 	} {
 		file := filepath.Join(dir, c.name+".json")

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"fmt"
 	"math"
 	"math/big"
 	"os"
@@ -21,9 +22,9 @@ type kind struct {
 	json object   // its JSON Schema, for values that aren't templates
 	// decode makes the value of a field, or returns nil after it reported why not. Without it, the block evaluates the expression itself.
 	decode func(d *decoder, s *setting, v cty.Value) any
-	// fields of each object in a list, or, if keyed, in an object.
-	fields []objectField
-	keyed  bool
+	// fields of each object in a list; or in an object, whose keys obey the rule.
+	fields []attribute
+	keys   *rule
 }
 
 type object = map[string]any
@@ -78,8 +79,7 @@ func (k kind) isList() bool { return k.cty == cty.List(cty.String) }
 
 // strings returns the elements of a list that are known. It reports null ones.
 func (d *decoder) strings(s *setting, v cty.Value) []Text {
-	if v.LengthInt() > maxList {
-		d.add(s.expr.Range(), "Too many elements", "%q has %d elements; at most %d are allowed.", s.row.name, v.LengthInt(), maxList)
+	if !d.countable(s, v) {
 		return nil
 	}
 	var list []Text
@@ -206,8 +206,8 @@ func (d *decoder) path(name string, is func(os.FileInfo) string, patterns bool) 
 	switch {
 	case name == "":
 		return "A path can't be empty."
-	case strings.Contains(name, "\x00") || len(name) > 4095:
-		return quote(name) + " is not a path that a system takes: at most 4095 bytes, no NUL."
+	case strings.Contains(name, "\x00") || len(name) > maxPath:
+		return fmt.Sprintf("%s is not a path that a system takes: at most %d bytes, no NUL.", quote(name), maxPath)
 	case !d.mustExist:
 		return ""
 	}
@@ -254,16 +254,8 @@ func (a *attribute) what() string {
 	return a.name
 }
 
-// objectField is a field of an object in an attribute's value.
-type objectField struct {
-	name     string
-	kind     kind
-	required bool
-	doc      string
-}
-
 // object checks the fields of an object and converts them; nil after it reported what is wrong.
-func (d *decoder) object(at hcl.Range, what string, fields []objectField, v cty.Value) map[string]cty.Value {
+func (d *decoder) object(at hcl.Range, what string, fields []attribute, v cty.Value) map[string]cty.Value {
 	const summary = "Bad value"
 	if v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() {
 		d.add(at, summary, "%s is an object, not %s. Write { %s = … }.", title(what), describe(v), fields[0].name)
@@ -289,9 +281,10 @@ func (d *decoder) object(at hcl.Range, what string, fields []objectField, v cty.
 			continue
 		}
 		out[name] = converted
+		ok = d.field(at, &fields[i], converted) && ok
 	}
 	for _, f := range fields {
-		if _, there := given[f.name]; f.required && !there {
+		if there, written := given[f.name]; f.required && (!written || there.IsNull()) {
 			d.add(at, "Missing attribute", "%s needs %q: %s", title(what), f.name, f.doc)
 			ok = false
 		}
@@ -300,4 +293,20 @@ func (d *decoder) object(at hcl.Range, what string, fields []objectField, v cty.
 		return nil
 	}
 	return out
+}
+
+// field checks the strings of a field.
+func (d *decoder) field(at hcl.Range, f *attribute, v cty.Value) bool {
+	ok := true
+	var all []string
+	switch {
+	case f.kind.isList():
+		all = strs(v)
+	case f.kind.cty == cty.String:
+		all = []string{v.AsString()}
+	}
+	for _, s := range all {
+		ok = d.checkString(s, at, f.what(), f.values, f.rule) && ok
+	}
+	return ok
 }

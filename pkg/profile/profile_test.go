@@ -239,12 +239,15 @@ func TestTable(t *testing.T) {
 		besides []string
 	}{
 		{talosSpec, Talos{}, []string{"version"}},
+		{baseSpec, Base{}, []string{"kernel", "initramfs", "sd_boot", "sd_stub"}},
+		{baseSpec, BaseFiles{}, []string{"name", "version", "registry"}},
 		{extensionSpec, Source{}, nil},
 		{serviceSpec, Service{}, nil},
 		{serviceSpec.blocks[0], Security{}, nil},
 		{registrySpec, Registry{}, nil},
 		{storeSpec, Store{}, nil},
 		{imageSpec, Image{}, []string{"inherits", "matrix", "name"}},
+		{overlaySpec, Overlay{}, nil},
 		{outputSpec, Output{}, nil},
 	} {
 		var fields []string

@@ -90,26 +90,36 @@ func count(spec *blockSpec) string {
 }
 
 func writeAttribute(b *strings.Builder, a *attribute) {
-	takes := a.kind.name
-	if l := limits(a.values, a.rule); l != "" {
-		each := ""
-		if a.kind.isList() {
-			each = "each "
-		}
-		takes += ": " + each + l
-	}
 	doc := a.doc
 	if len(a.only) > 0 {
 		doc += " Only of `" + strings.Join(a.only, "`, `") + "`."
 	}
 	for _, f := range a.kind.fields {
-		doc += fmt.Sprintf("<br>`%s`, %s", f.name, f.kind.name)
-		if f.required {
-			doc += ", required"
+		doc += fmt.Sprintf("<br>`%s`, %s", f.name, takes(&f))
+		if d := defaultOf(&f); f.required {
+			doc += "; required"
+		} else if d != "" {
+			doc += "; default " + d
 		}
-		doc += ": " + f.doc
+		doc += ". " + f.doc
 	}
-	fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", a.name, cell(takes), cell(defaultOf(a)), cell(doc))
+	fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", a.name, cell(takes(a)), cell(defaultOf(a)), cell(doc))
+}
+
+// takes is what an attribute takes, with its limits.
+func takes(a *attribute) string {
+	text := a.kind.name
+	if a.kind.keys != nil {
+		text += ", by " + a.kind.keys.doc
+	}
+	if l := limits(a.values, a.rule); l != "" {
+		each := ""
+		if a.kind.isList() {
+			each = "each "
+		}
+		text += ": " + each + l
+	}
+	return text
 }
 
 // cell keeps text in its cell of a table.
@@ -118,6 +128,9 @@ func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 func limits(values func() []string, r rule) string {
 	if values != nil {
 		return "one of `" + strings.Join(values(), "`, `") + "`"
+	}
+	if r.max > 0 {
+		return fmt.Sprintf("%s; at most %d bytes", r.doc, r.max)
 	}
 	return r.doc
 }

@@ -5,10 +5,10 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/talosmith/talosmith/pkg/talos"
@@ -28,7 +28,7 @@ type rule struct {
 // matching is a rule that a pattern says in full; max is the longest length in bytes.
 func matching(pattern string, max int, doc string) rule {
 	re := regexp.MustCompile(pattern)
-	return rule{doc: fmt.Sprintf("%s; at most %d bytes", doc, max), pattern: pattern, max: max, check: func(s string) string {
+	return rule{doc: doc, pattern: pattern, max: max, check: func(s string) string {
 		switch {
 		case len(s) > max:
 			return fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), max)
@@ -50,16 +50,29 @@ func quote(s string) string {
 
 var (
 	// A file name and a tag hold it: at most 128 characters of a tag, a version among them.
-	imageNameRule        = matching(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`, 100, `letters, digits, "_", "." and "-", beginning with neither "." nor "-"`)
-	extensionNameRule    = matching(`^[A-Za-z0-9][A-Za-z0-9_-]*$`, 100, `letters, digits, "_" and "-", beginning with a letter or a digit`)
-	extensionVersionRule = matching(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`, 100, `letters, digits, "_", ".", "+" and "-", beginning with none of the last three`)
-	serviceNameRule      = matching(`^[-_a-z0-9]+$`, 100, `lower-case letters, digits, "-" and "_"`)
+	imageNameRule        = matching(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`, maxName, `letters, digits, "_", "." and "-", beginning with neither "." nor "-"`)
+	extensionNameRule    = matching(`^[A-Za-z0-9][A-Za-z0-9_-]*$`, maxName, `letters, digits, "_" and "-", beginning with a letter or a digit`)
+	extensionVersionRule = matching(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`, maxName, `letters, digits, "_", ".", "+" and "-", beginning with none of the last three`)
+	serviceNameRule      = matching(`^[-_a-z0-9]+$`, maxName, `lower-case letters, digits, "-" and "_"`)
 	hostRule             = matching(`^`+hostPattern+`$`, 255, `a host, with a port where it isn't the usual one ("ghcr.io", "registry.corp:5000")`)
+	dependencyRule       = matching(`^(ext-)?[-_a-z0-9]+$`, 104, `a service's name: lower-case letters, digits, "-" and "_"`)
 	environmentRule      = matching(`^[A-Za-z_][A-Za-z0-9_]*=[^\x00]*$`, 32<<10, "NAME=value")
+	argumentRule         = matching(`^[^\x00]*$`, 128<<10-1, "an argument of a program, without NUL") // Linux's MAX_ARG_STRLEN has the NUL that ends it
+	mountSourceRule      = matching(`^[^\x00-\x1f\x7f]+$`, maxPath, `an absolute path, or the name of what has none ("tmpfs")`)
+	mountTypeRule        = matching(`^[a-z0-9][a-z0-9._-]*$`, 64, `the name of a file system ("tmpfs"), or "bind"`)
+	mountOptionRule      = matching(`^[^\x00-\x20\x7f,]+$`, 255, `a single option, without commas and spaces ("rbind", "size=64m")`)
 	shortNameRule        = matching(`^[A-Za-z0-9][A-Za-z0-9 ._+-]*$`, 64, `letters, digits, spaces, ".", "_", "+" and "-", beginning with a letter or a digit`)
 	baseVersionRule      = matching(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`, 64, `a tag: letters, digits, "_", "." and "-", beginning with neither "." nor "-"`)
-	overlayNameRule      = matching(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`, 100, `letters, digits, "_", "." and "-", beginning with neither "." nor "-"`)
+	overlayNameRule      = matching(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`, maxName, `letters, digits, "_", "." and "-", beginning with neither "." nor "-"`)
 	shortRule            = matching(`^[^\x00-\x1f\x7f]*$`, 500, "one line without control characters")
+)
+
+// Lengths in bytes.
+const (
+	maxName      = 100
+	maxURL       = 1024
+	maxReference = 512
+	maxPath      = 4095 // Linux's PATH_MAX, without the NUL that ends it
 )
 
 // reserved are names that expressions have for something else.
@@ -70,16 +83,21 @@ var reserved = map[string]string{
 	"var":       "nothing: variables have bare names here, but readers of Terraform would stumble",
 }
 
+const variablePattern = `^[A-Za-z_][A-Za-z0-9_-]*$`
+
+var variableName = regexp.MustCompile(variablePattern)
+
 var variableNameRule = rule{
-	doc:     "letters, digits, \"_\" and \"-\", beginning with a letter; not `arch`, `extension`, `local`, `var`",
-	pattern: `^[A-Za-z][A-Za-z0-9_-]*$`,
+	doc:     "letters, digits, \"_\" and \"-\", beginning with a letter or \"_\"; not `arch`, `extension`, `local`, `var`",
+	pattern: variablePattern,
+	max:     maxName,
 	check: func(s string) string {
 		if why, ok := reserved[s]; ok {
 			return fmt.Sprintf("The name %q is taken by %s; choose another one.", s, why)
 		}
-		if !hclsyntax.ValidIdentifier(s) || len(s) > 100 {
+		if !variableName.MatchString(s) || len(s) > maxName {
 			return fmt.Sprintf(
-				`%s can't be used in an expression; use at most 100 letters, digits, "_" and "-", beginning with a letter.`, quote(s))
+				`%s can't be used in an expression; use at most %d letters, digits, "_" and "-", beginning with a letter or "_".`, quote(s), maxName)
 		}
 		return ""
 	},
@@ -96,26 +114,33 @@ const (
 
 var reference = regexp.MustCompile(`^(` + hostPattern + `)/(` + repositoryPattern + `)(?::(` + tagPattern + `))?(?:@(` + digestPattern + `))?$`)
 
-// parseReference splits an image reference. A host must be written out: one that a client adds would differ from tool to tool.
-func parseReference(s string) (host, repository, tag, digest, wrong string) {
+// parseReference takes the tag and the digest off an image reference; what and example say what it should be. A host must be written out: one that a client adds would differ from tool to tool.
+func parseReference(s, what, example string) (tag, digest, wrong string) {
 	m := reference.FindStringSubmatch(s)
-	if m == nil || len(s) > 512 {
-		return "", "", "", "", fmt.Sprintf(
-			`%s is not an image reference. Write HOST/REPOSITORY:TAG, such as "registry.corp/talos/agent:1.4.0"; repositories are lower case.`,
-			quote(s))
+	switch {
+	case len(s) > maxReference:
+		return "", "", fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), maxReference)
+	case m == nil:
+		return "", "", fmt.Sprintf("%s is not %s. Write %s; repositories are lower case.", quote(s), what, example)
 	}
 	if !strings.ContainsAny(m[1], ".:") && m[1] != "localhost" {
-		return "", "", "", "", fmt.Sprintf(
+		return "", "", fmt.Sprintf(
 			`%s does not begin with a registry's host (%q has neither "." nor ":"). Write it out, such as "docker.io/%s".`, quote(s), m[1], s)
 	}
-	return m[1], m[2], m[3], m[4], ""
+	return m[3], m[4], ""
+}
+
+// parseImage splits the reference of an image.
+func parseImage(s string) (tag, digest, wrong string) {
+	return parseReference(s, "an image reference", `HOST/REPOSITORY:TAG, such as "registry.corp/talos/agent:1.4.0"`)
 }
 
 var repositoryRule = rule{
 	doc:     "a host and a namespace: \"ghcr.io/siderolabs\"",
 	pattern: `^[^/]+/.+$`,
+	max:     maxReference,
 	check: func(s string) string {
-		_, _, tag, digest, wrong := parseReference(s)
+		tag, digest, wrong := parseReference(s, "a registry with a namespace", `HOST/NAMESPACE, such as "registry.corp/siderolabs"`)
 		if wrong == "" && tag+digest != "" {
 			wrong = fmt.Sprintf("%s has a tag or a digest, but images below it get theirs from the Talos version. Leave it out.", quote(s))
 		}
@@ -128,7 +153,7 @@ const maxMachineConfig = 512 << 10
 
 // machineConfigRule never says what a configuration contains: it has secrets.
 var machineConfigRule = rule{
-	doc: "YAML with a machine configuration; at most 512 KiB",
+	doc: "YAML with a machine configuration",
 	max: maxMachineConfig,
 	check: func(s string) string {
 		if len(s) > maxMachineConfig {
@@ -150,14 +175,14 @@ var machineConfigRule = rule{
 
 var baseURLRule = rule{
 	doc: "an http, https or tftp URL without query and fragment; iPXE's settings may stand in it, as `$${next-server}`",
-	max: 1024,
+	max: maxURL,
 	check: func(s string) string {
 		scheme, rest, ok := strings.Cut(s, "://")
 		switch {
 		case !ok || rest == "" || scheme != "http" && scheme != "https" && scheme != "tftp":
 			return fmt.Sprintf(`%s is not a URL that iPXE loads from. Write it like "http://boot.corp/talos".`, quote(s))
-		case len(s) > 1024 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '?' || r == '#' }):
-			return fmt.Sprintf("%s has a space, a query, a fragment, a control character or one that is not ASCII, or more than 1024 bytes. Leave that out.", quote(s))
+		case len(s) > maxURL || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '?' || r == '#' }):
+			return fmt.Sprintf("%s has a space, a query, a fragment, a control character or one that is not ASCII, or more than %d bytes. Leave that out.", quote(s), maxURL)
 		}
 		return ""
 	},
@@ -166,8 +191,9 @@ var baseURLRule = rule{
 var storeRule = rule{
 	doc:     "a host and a repository",
 	pattern: `^[^/]+/.+$`,
+	max:     maxReference,
 	check: func(s string) string {
-		_, _, tag, digest, wrong := parseReference(s)
+		tag, digest, wrong := parseReference(s, "a registry with a repository", `HOST/REPOSITORY, such as "registry.corp/cache/talosmith"`)
 		if wrong == "" && tag+digest != "" {
 			wrong = fmt.Sprintf("%s has a tag or a digest, but the store makes its own tags. Leave it out.", quote(s))
 		}
@@ -178,8 +204,9 @@ var storeRule = rule{
 var imageRule = rule{
 	doc:     "an image reference with host and tag or digest",
 	pattern: `^[^/]+/.+[:@].+$`,
+	max:     maxReference,
 	check: func(s string) string {
-		_, _, tag, digest, wrong := parseReference(s)
+		tag, digest, wrong := parseImage(s)
 		if wrong == "" && tag+digest == "" {
 			wrong = fmt.Sprintf(`%s has neither a tag nor a digest. Add one (%q): "latest" would be another image tomorrow.`, quote(s), s+":1.0.0")
 		}
@@ -190,8 +217,9 @@ var imageRule = rule{
 var tagRule = rule{
 	doc:     "an image reference with host and tag",
 	pattern: `^[^/]+/.+:.+$`,
+	max:     maxReference,
 	check: func(s string) string {
-		_, _, tag, digest, wrong := parseReference(s)
+		tag, digest, wrong := parseImage(s)
 		switch {
 		case wrong != "":
 			return wrong
@@ -207,6 +235,7 @@ var tagRule = rule{
 var mirrorRule = rule{
 	doc:     "an http:// or https:// URL",
 	pattern: `^https?://[^/?#@]+[^?#]*$`,
+	max:     maxURL,
 	check: func(s string) string {
 		u, err := url.Parse(s)
 		switch {
@@ -214,6 +243,8 @@ var mirrorRule = rule{
 			return fmt.Sprintf(`%s is not the URL of a mirror. Write it like "https://mirror.corp/ghcr".`, quote(strings.SplitN(s, "@", 2)[0]))
 		case u.User != nil:
 			return "The URL of a mirror must not hold credentials: the profile is no place for secrets. Log in with docker or podman instead."
+		case len(s) > maxURL:
+			return fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), maxURL)
 		case u.RawQuery != "" || u.Fragment != "":
 			return fmt.Sprintf("%s has a query or a fragment, which a registry's URL can't have. Leave it out.", quote(s))
 		}
@@ -224,14 +255,33 @@ var mirrorRule = rule{
 var absoluteRule = rule{
 	doc:     "an absolute path without \"..\"",
 	pattern: "^/",
+	max:     maxPath,
 	check: func(s string) string {
 		switch {
 		case !strings.HasPrefix(s, "/"):
 			return fmt.Sprintf("%s is not an absolute path. Write %q.", quote(s), path.Join("/", s))
 		case path.Clean(s) != s:
 			return fmt.Sprintf("%s is not written plainly. Write %q.", quote(s), path.Clean(s))
-		case strings.ContainsFunc(s, unicode.IsControl) || len(s) > 4095:
-			return fmt.Sprintf("%s is no path that Linux takes: at most 4095 bytes, no control characters.", quote(s))
+		case strings.ContainsFunc(s, unicode.IsControl) || len(s) > maxPath:
+			return fmt.Sprintf("%s is no path that Linux takes: at most %d bytes, no control characters.", quote(s), maxPath)
+		}
+		return ""
+	},
+}
+
+var modeRule = rule{
+	doc:     "octal permissions, not writeable by everyone (\"0755\")",
+	pattern: `^0?[0-7]?[0-7]?[0145]$`,
+	max:     4,
+	check: func(s string) string {
+		n, err := strconv.ParseUint(s, 8, 32)
+		switch {
+		case err != nil || n == 0 || len(s) > 4:
+			return fmt.Sprintf("%s is no mode. Write the permissions in octal, as a string, such as \"0755\".", quote(s))
+		case n > 0o777:
+			return fmt.Sprintf("%s has more than permissions: nothing in an extension needs setuid, setgid or the sticky bit. Write %q.", quote(s), fmt.Sprintf("%04o", n&0o775))
+		case n&0o002 != 0:
+			return fmt.Sprintf("By the mode %s everyone could write to the file, which Talos does not allow in extensions. Write %q.", quote(s), fmt.Sprintf("%04o", n&^0o002))
 		}
 		return ""
 	},
@@ -240,6 +290,7 @@ var absoluteRule = rule{
 var overrideRule = rule{
 	doc:     "an absolute path without \"..\", not \"/\" itself",
 	pattern: "^/.",
+	max:     maxPath,
 	check: func(s string) string {
 		switch s {
 		case "":
@@ -257,6 +308,7 @@ const maxKernelArg = 2047
 var kernelArgRule = rule{
 	doc:     "printable ASCII without spaces",
 	pattern: `^[!-~]+$`,
+	max:     maxKernelArg,
 	check: func(s string) string {
 		foreign := strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 		switch {

@@ -48,6 +48,7 @@ func (d schemaDefs) body(spec *blockSpec, label string) object {
 		switch {
 		case spec.anyName:
 			body["additionalProperties"] = schemaOfAttribute(a)
+			body["propertyNames"] = object{"anyOf": []any{written(a.rule), object{"const": "//"}}}
 			continue
 		case !a.applies(label):
 			continue
@@ -82,7 +83,7 @@ func (d schemaDefs) blocks(spec *blockSpec) object {
 		labelled["additionalProperties"] = false
 	} else {
 		labelled["additionalProperties"] = oneOrMore(d.define(spec.name, d.body(spec, "")))
-		labelled["propertyNames"] = object{"pattern": spec.label.rule.pattern}
+		labelled["propertyNames"] = written(spec.label.rule)
 	}
 	return oneOrMore(d.define(spec.name+"-blocks", labelled))
 }
@@ -113,13 +114,22 @@ func constrained(s object, a *attribute) object {
 	s = maps.Clone(s)
 	if a.values != nil {
 		s["enum"] = a.values()
-	} else if a.rule.pattern != "" {
-		s["pattern"] = a.rule.pattern
-		if a.rule.max > 0 {
-			s["maxLength"] = a.rule.max
-		}
+		return s
 	}
+	maps.Copy(s, written(a.rule))
 	return s
+}
+
+// written is what a schema can say of a rule.
+func written(r rule) object {
+	of := object{}
+	if r.pattern != "" {
+		of["pattern"] = r.pattern
+	}
+	if r.max > 0 {
+		of["maxLength"] = r.max
+	}
+	return of
 }
 
 // schemaOfKind describes a kind; objects by their fields.
@@ -129,8 +139,9 @@ func schemaOfKind(k kind) object {
 	}
 	properties := object{}
 	var required []string
-	for _, f := range k.fields {
-		properties[f.name] = object{"description": f.doc, "anyOf": []any{f.kind.json, ref("template")}}
+	for i := range k.fields {
+		f := &k.fields[i]
+		properties[f.name] = schemaOfAttribute(f)
 		if f.required {
 			required = append(required, f.name)
 		}
@@ -140,8 +151,8 @@ func schemaOfKind(k kind) object {
 		fields["required"] = required
 	}
 	element := object{"anyOf": []any{fields, ref("template")}}
-	if k.keyed {
-		return object{"type": "object", "additionalProperties": element}
+	if k.keys != nil {
+		return object{"type": "object", "additionalProperties": element, "propertyNames": object{"anyOf": []any{written(*k.keys), ref("template")}}}
 	}
-	return object{"type": "array", "items": element}
+	return object{"type": "array", "items": element, "maxItems": maxList}
 }

@@ -115,7 +115,7 @@ func (e *evaluator) evaluate(x *expression, ctx *hcl.EvalContext) cty.Value {
 		}
 		return cty.DynamicVal
 	}
-	e.all = append(e.all, diags...)
+	e.addForeign(diags)
 	if diags.HasErrors() {
 		return cty.DynamicVal
 	}
@@ -229,7 +229,7 @@ func (e *evaluator) variable(b *block) cty.Value {
 	want := cty.NilType
 	if a := b.attributes["type"]; a != nil {
 		t, diags := typeexpr.TypeConstraint(a.expr.Expression)
-		e.all = append(e.all, diags...)
+		e.addForeign(diags)
 		if diags.HasErrors() {
 			return cty.DynamicVal
 		}
@@ -313,8 +313,11 @@ func (e *evaluator) fromEnvironment(b *block, text string, want cty.Type) cty.Va
 	return converted
 }
 
-// validate checks a variable's validation blocks.
+// validate checks a variable's description, and its validation blocks.
 func (e *evaluator) validate(b *block) {
+	if a := b.attributes["description"]; a != nil {
+		e.convert(a, e.value(a.expr, nil), a.row.kind.cty)
+	}
 	v := e.names[b.label]
 	if v == nil || !v.value.IsWhollyKnown() {
 		return

@@ -178,7 +178,7 @@ var extensionSpec = &blockSpec{
 			doc: "Version of an extension that is written here; required there."},
 		{name: "description", kind: text, rule: shortRule, doc: "One sentence for `talosctl get extensions`."},
 		{name: "author", kind: text, rule: shortRule, doc: "Who maintains it."},
-		{name: "files", kind: files, doc: "Files by their absolute path in the root file system."},
+		{name: "files", kind: files, doc: "What it puts into the root file system."},
 		{name: "tag", kind: text, rule: tagRule, defaultDoc: "`talosmith.local/extension/<name>:<version>`",
 			doc: "The name of the image that `mage extension:build` makes of an extension that is written here or a directory, with host and tag; " +
 				"`mage extension:push` pushes it there. It can't lie in the registry that Talos comes from."},
@@ -207,8 +207,8 @@ var serviceSpec = &blockSpec{
 	doc: "An extension service of an extension that is written here. It runs in a container, whose root is `/usr/local/lib/containers/NAME`.",
 	attributes: []attribute{
 		{name: "entrypoint", kind: text, required: true, rule: absoluteRule, doc: "The program, an absolute path in the container's root. One of `files` elsewhere goes there, and a link stays."},
-		{name: "args", kind: texts, doc: "Its arguments."},
-		{name: "environment", noun: "environment variable", kind: texts, rule: environmentRule,
+		{name: "args", noun: "argument", kind: texts, rule: argumentRule, doc: "Its arguments."},
+		{name: "environment", noun: "entry of environment", kind: texts, rule: environmentRule,
 			doc: "Environment variables, each `NAME=value`."},
 		{name: "environment_file", noun: "environment file", kind: text, rule: absoluteRule,
 			doc: "A file of the host with environment variables."},
