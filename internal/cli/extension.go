@@ -172,6 +172,11 @@ func (s *Session) locate(what, arch string) (source.Ref, error) {
 		}
 		return source.Ref{Path: what}, nil
 	}
+	if file, selector := source.SplitSelector(what); selector != "" {
+		if _, err := os.Stat(file); err == nil {
+			return source.Ref{OCILayout: what}, nil
+		}
+	}
 	if host, _, ok := strings.Cut(what, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") && !strings.HasPrefix(what, ".") {
 		return source.Ref{Image: what}, nil
 	}

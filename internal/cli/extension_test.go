@@ -65,6 +65,22 @@ func TestExtensionFromNewToBuild(t *testing.T) {
 	if want := "hello 0.1.0 for amd64 and Talos v1.13.9: nothing is wrong with it\n"; stdout.String() != want || !strings.Contains(stderr.String(), "wanted linux/arm64") {
 		t.Errorf("printed %q\n%s", stdout, stderr)
 	}
+	// What was built, as other profiles take it: an archive for each architecture, or one with both, chosen by its tag.
+	other := o
+	other.Profile = filepath.Join(dir, "other.hcl")
+	const more = "extension \"each\" {\n  tarball = \"out/hello-*-extension.tar\"\n}\nextension \"both\" {\n  oci_layout = \"out/*.oci.tar:0.1.0\"\n}\n"
+	if err := os.WriteFile(other.Profile, []byte(oneExtension+more), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stdout.Reset()
+	for _, what := range []string{"each", "both", filepath.Join(o.Out, "hello-extension.oci.tar"), filepath.Join(o.Out, "hello-extension.oci.tar:0.1.0")} {
+		if err := CheckExtension(t.Context(), other, what, "", ""); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if want := strings.Repeat("hello 0.1.0 for amd64, arm64 and Talos v1.12.3: nothing is wrong with it\n", 4); stdout.String() != want {
+		t.Errorf("printed %q", stdout)
+	}
 	if err := CheckExtension(t.Context(), o, "hello", "v1.11.9", "arm64"); err == nil || !strings.Contains(stdout.String(), "talos-version") {
 		t.Errorf("for an older Talos: %v, %s", err, stdout)
 	}
@@ -91,6 +107,7 @@ func TestExtensionMistakes(t *testing.T) {
 		{PushExtension(t.Context(), o, "agent", ""), "extension manifest is missing"},
 		{CheckExtension(t.Context(), o, "nothing", "", ""), "no such path"},
 		{CheckExtension(t.Context(), o, "./nothing", "", ""), "no such path"},
+		{CheckExtension(t.Context(), o, "nothing:v1", "", ""), "no such path"},
 		{CheckExtension(t.Context(), o, "agent", "1.2", ""), "write it like v1.13.9"},
 		{CheckExtension(t.Context(), o, "agent", "v1.4.0", ""), "oldest"},
 		{CheckExtension(t.Context(), o, "agent", "", "mips"), "architecture"},

@@ -29,14 +29,9 @@ func (a *Artefact) openDir(ctx context.Context, dir string) error {
 
 // selected tells "FILE:TAG" and "FILE@DIGEST" of a file or folder that is there.
 func selected(ref string) bool {
-	for _, sep := range []string{"@sha256:", ":"} {
-		if i := strings.LastIndex(ref, sep); i > 0 {
-			if _, err := os.Stat(ref[:i]); err == nil {
-				return true
-			}
-		}
-	}
-	return false
+	file, selector := source.SplitSelector(ref)
+	_, err := os.Stat(file)
+	return selector != "" && err == nil
 }
 
 // openArchive opens an image that is a file or folder of this machine. It goes through a cache of its own, which Close removes.

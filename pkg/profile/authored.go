@@ -125,11 +125,12 @@ func (d *decoder) file(f *File, fields map[string]cty.Value) bool {
 		return false
 	}
 	if source {
-		if wrong := d.path(f.Source, isFile, false); wrong != "" {
+		full, wrong := d.path(f.Source, isFile, false)
+		if wrong != "" {
 			d.add(f.Range, "Bad path", "%s", wrong)
 			return false
 		}
-		f.Source = d.join(f.Source)
+		f.Source = full
 	}
 	if mode, given := fields["mode"]; given {
 		n, _ := strconv.ParseUint(mode.AsString(), 8, 32) // its rule was looked at

@@ -51,6 +51,8 @@ type decoder struct {
 	mustExist bool
 	// bundled: archives and layouts need not exist.
 	bundled bool
+	// arch that an extension is evaluated for; empty elsewhere.
+	arch string
 }
 
 // block checks a block's names.

@@ -7,12 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/talosmith/talosmith/pkg/talos"
 )
 
 // kind is what an attribute takes.
@@ -46,7 +49,7 @@ var (
 	hostFile      = kind{name: "the path of a file", cty: cty.String, json: stringSchema, decode: decodePath(isFile, false)}
 	hostArchive   = kind{name: "the path of a file", cty: cty.String, json: stringSchema, decode: unlessBundled(decodePath(isFile, true))}
 	hostDirectory = kind{name: "the path of a directory", cty: cty.String, json: stringSchema, decode: decodePath(isDirectory, true)}
-	hostLayout    = kind{name: "the path of a directory", cty: cty.String, json: stringSchema, decode: unlessBundled(decodePath(isDirectory, true))}
+	hostLayout    = kind{name: "the path of an OCI layout", cty: cty.String, json: stringSchema, decode: unlessBundled(decodeLayout)}
 
 	extensionRefs = kind{name: "a list of extensions", cty: cty.List(cty.String), json: listSchema, decode: decodeExtensionRefs}
 
@@ -171,22 +174,41 @@ func isDirectory(st os.FileInfo) string {
 	return ""
 }
 
-// decodePath joins a path with the profile's directory. Where patterns are allowed, one must match exactly one name.
+func isFileOrDirectory(st os.FileInfo) string {
+	if st.IsDir() {
+		return ""
+	}
+	return isFile(st)
+}
+
+// decodePath joins a path with the profile's directory.
 func decodePath(is func(os.FileInfo) string, patterns bool) func(*decoder, *setting, cty.Value) any {
 	return func(d *decoder, s *setting, v cty.Value) any {
-		name := v.AsString()
-		if wrong := d.path(name, is, patterns); wrong != "" {
+		full, wrong := d.path(v.AsString(), is, patterns)
+		if wrong != "" {
 			d.add(s.expr.Range(), "Bad path", "%s", wrong)
 			return nil
 		}
-		name = d.join(name)
-		if patterns {
-			if found, err := filepath.Glob(name); err == nil && len(found) == 1 {
-				return found[0]
-			}
-		}
-		return name
+		return full
 	}
+}
+
+// decodeLayout decodes the path of an OCI layout, with what chooses one of its images: "PATH:TAG" or "PATH@sha256:…".
+func decodeLayout(d *decoder, s *setting, v cty.Value) any {
+	name, selector := v.AsString(), ""
+	i := strings.LastIndexByte(name, ':')
+	if at := strings.LastIndex(name, "@sha256:"); at >= 0 {
+		i = at
+	}
+	if _, err := os.Stat(d.join(name)); err != nil && i > 0 && !strings.Contains(name[i:], "/") {
+		name, selector = name[:i], name[i:]
+	}
+	full, wrong := d.path(name, isFileOrDirectory, true)
+	if wrong != "" {
+		d.add(s.expr.Range(), "Bad path", "%s", wrong)
+		return nil
+	}
+	return full + selector
 }
 
 // unlessBundled decodes what need not be there where a bundle may have it.
@@ -200,40 +222,70 @@ func unlessBundled(decode func(*decoder, *setting, cty.Value) any) func(*decoder
 	}
 }
 
-// path says what is wrong with a path of the profile. If files need not exist, only how it is written is looked at.
-func (d *decoder) path(name string, is func(os.FileInfo) string, patterns bool) string {
-	full := d.join(name)
+// path joins a path with the profile's directory, or says what is wrong with it. Where patterns are allowed, one must match exactly one name. If
+// files need not exist, only how it is written is looked at.
+func (d *decoder) path(name string, is func(os.FileInfo) string, patterns bool) (full, wrong string) {
+	full = d.join(name)
 	switch {
 	case name == "":
-		return "A path can't be empty."
+		return "", "A path can't be empty."
 	case strings.Contains(name, "\x00") || len(name) > maxPath:
-		return fmt.Sprintf("%s is not a path that a system takes: at most %d bytes, no NUL.", quote(name), maxPath)
-	case !d.mustExist:
-		return ""
-	}
-	if patterns && strings.ContainsAny(name, "*?[") {
-		found, err := filepath.Glob(full)
-		switch {
-		case err != nil:
-			return quote(name) + " is not a pattern: a \"[\" lacks its \"]\"."
-		case len(found) == 0:
-			return "Nothing matches " + quote(name) + " (" + filepath.ToSlash(full) + "). Paths are relative to the profile."
-		case len(found) > 1:
-			return strconv.Itoa(len(found)) + " names match " + quote(name) + ", such as " + list(found[:2], "and") + ". Make it match one."
-		}
-		full = found[0]
+		return "", fmt.Sprintf("%s is not a path that a system takes: at most %d bytes, no NUL.", quote(name), maxPath)
 	}
 	st, err := os.Stat(full)
+	if err != nil && patterns && strings.ContainsAny(name, "*?[") {
+		found, wrong := d.match(name, full)
+		if wrong != "" {
+			return full, d.ifNeeded(wrong)
+		}
+		full = found
+		st, err = os.Stat(full)
+	}
 	switch {
 	case os.IsNotExist(err):
-		return "There is no " + filepath.ToSlash(full) + ". Paths are relative to the profile."
+		return full, d.ifNeeded("There is no " + filepath.ToSlash(full) + ". Paths are relative to the profile.")
 	case err != nil:
-		return "Can't read " + filepath.ToSlash(full) + ": " + cause(err) + "."
+		return full, d.ifNeeded("Can't read " + filepath.ToSlash(full) + ": " + cause(err) + ".")
 	}
 	if wrong := is(st); wrong != "" {
-		return filepath.ToSlash(full) + " " + wrong + "."
+		return full, d.ifNeeded(filepath.ToSlash(full) + " " + wrong + ".")
+	}
+	return full, ""
+}
+
+// ifNeeded is what is wrong with a file, if files must exist.
+func (d *decoder) ifNeeded(wrong string) string {
+	if d.mustExist {
+		return wrong
 	}
 	return ""
+}
+
+// architectures are the ways in which file names call them.
+var architectures = map[string][]string{talos.AMD64: {"amd64", "x86_64"}, talos.ARM64: {"arm64", "aarch64"}}
+
+// match finds the one file that a pattern means; of several, in an extension, the one whose name has the architecture in it.
+func (d *decoder) match(name, pattern string) (found, wrong string) {
+	all, err := filepath.Glob(pattern)
+	switch {
+	case err != nil:
+		return "", quote(name) + " is not a pattern: a \"[\" lacks its \"]\"."
+	case len(all) == 0:
+		return "", "Nothing matches " + quote(name) + " (" + filepath.ToSlash(pattern) + "). Paths are relative to the profile."
+	case len(all) == 1:
+		return all[0], ""
+	}
+	of := slices.DeleteFunc(slices.Clone(all), func(file string) bool {
+		return !slices.ContainsFunc(architectures[d.arch], func(word string) bool { return strings.Contains(filepath.Base(file), word) })
+	})
+	if len(of) == 1 {
+		return of[0], ""
+	}
+	wrong = fmt.Sprintf("%d names match %s, such as %s. Make it match one", len(all), quote(name), list(all[:2], "and"))
+	if d.arch != "" {
+		wrong += fmt.Sprintf(", or exactly one with %q in its name (there are %d)", d.arch, len(of))
+	}
+	return "", wrong + "."
 }
 
 func (d *decoder) join(name string) string {

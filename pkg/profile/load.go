@@ -312,12 +312,12 @@ func (d *decoder) sources(p *Profile, blocks []*block) {
 			continue // a duplicate
 		}
 		for _, arch := range talos.Architectures() {
-			d.mustExist = slices.Contains(used[e], arch)
+			d.mustExist, d.arch = slices.Contains(used[e], arch), arch
 			n := d.node(b, map[string]cty.Value{"arch": cty.StringVal(arch)})
 			e.sources[arch] = d.source(n)
 			e.Place = placeOf(n)
 		}
-		d.mustExist = true
+		d.mustExist, d.arch = true, ""
 		d.extensionTag(e, &p.Talos, tags)
 		p.Extensions = append(p.Extensions, e)
 	}

@@ -109,7 +109,7 @@ func load(t *testing.T, name string, o Options) *Profile {
 // TestGood compares what the profiles of testdata/good resolve to.
 func TestGood(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"issue.hcl", "language.hcl", "outputs.hcl", "authored.hcl", "registries.hcl", "matrix.hcl", "directory"} {
+	for _, name := range []string{"issue.hcl", "language.hcl", "outputs.hcl", "authored.hcl", "registries.hcl", "matrix.hcl", "sources.hcl", "directory"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			name := filepath.Join("testdata/good", name)

@@ -170,10 +170,10 @@ var extensionSpec = &blockSpec{
 		"`tarball` or `oci_layout`), or it is written here with `version`, `files` and `service` blocks. Expressions in it can use `arch`, the " +
 		"architecture that it is built for (`amd64` or `arm64`).",
 	attributes: []attribute{
-		{name: "path", kind: hostDirectory, doc: "A directory with `manifest.yaml` and `rootfs/`. A pattern (`*`, `?`, `[…]`) must match exactly one."},
+		{name: "path", kind: hostDirectory, doc: "A directory with `manifest.yaml` and `rootfs/`. A pattern (`*`, `?`, `[…]`) must match exactly one; or, of several, one with the architecture in its name."},
 		{name: "image", kind: text, rule: imageRule, doc: "An image in a registry, with tag or digest: `registry.corp/talos/agent:1.4.0`."},
-		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree. A pattern must match exactly one."},
-		{name: "oci_layout", kind: hostLayout, doc: "A directory with an OCI layout. A pattern must match exactly one."},
+		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree; also in gzip, zstd or xz. Patterns as for `path`."},
+		{name: "oci_layout", kind: hostLayout, doc: "An OCI layout, a directory or a tar archive; of several images, `PATH:TAG` or `PATH@sha256:…` chooses one. Patterns as for `path`."},
 		{name: "version", noun: "extension version", kind: text, rule: extensionVersionRule,
 			doc: "Version of an extension that is written here; required there."},
 		{name: "description", kind: text, rule: shortRule, doc: "One sentence for `talosctl get extensions`."},
@@ -319,7 +319,7 @@ var overlaySpec = &blockSpec{
 		{name: "image", kind: text, rule: imageRule, doc: "An image in a registry, with tag or digest."},
 		{name: "path", kind: hostDirectory, doc: "A directory with `artifacts/`, `installers/` and `profiles/`."},
 		{name: "tarball", kind: hostArchive, doc: "A tar archive: of an OCI layout, of `docker save`, or of the flat tree."},
-		{name: "oci_layout", kind: hostLayout, doc: "A directory with an OCI layout."},
+		{name: "oci_layout", kind: hostLayout, doc: "An OCI layout, a directory or a tar archive; of several images, `PATH:TAG` or `PATH@sha256:…` chooses one."},
 		{name: "options", kind: tree, doc: "What the installer is told, as the board's documentation says: any values."},
 		{name: "run", kind: boolean, byDefault: false,
 			doc: "Run the overlay's installer: a Linux program, made by others, for the architecture of the machine that builds. It runs in a directory of its own and, where the system allows it, without network or anything " +

@@ -11,8 +11,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -144,11 +142,7 @@ func checked(digest string, b []byte) ([]byte, error) {
 	return b, nil
 }
 
-func (s *Sources) resolveTarball(ctx context.Context, name, arch string) (*Artifact, error) {
-	file, err := match(name, arch)
-	if err != nil {
-		return nil, err
-	}
+func (s *Sources) resolveTarball(ctx context.Context, file, arch string) (*Artifact, error) {
 	m, err := readMembers(ctx, file, s.lim)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -248,10 +242,7 @@ func hashFile(ctx context.Context, file string) (digest string, size int64, err 
 
 // importTarball puts an archive's layers into the cache, all in one pass.
 func (s *Sources) importTarball(ctx context.Context, a *Artifact) error {
-	file, err := match(a.Ref.Tarball, a.Arch)
-	if err != nil {
-		return err
-	}
+	file := a.Ref.Tarball
 	m, err := readMembers(ctx, file, s.lim)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
@@ -295,32 +286,4 @@ func (s *Sources) importMembers(ctx context.Context, file string, want map[strin
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil
-}
-
-// architectures are the ways in which file names call them.
-var architectures = map[string][]string{"amd64": {"amd64", "x86_64"}, "arm64": {"arm64", "aarch64"}}
-
-// match finds the file or directory that a name with or without wildcards means.
-func match(pattern, arch string) (string, error) {
-	if _, err := os.Stat(pattern); err == nil || !strings.ContainsAny(pattern, "*?[") {
-		return pattern, err
-	}
-	names, err := filepath.Glob(pattern)
-	if err != nil {
-		return "", fmt.Errorf("pattern %q: %w", pattern, err)
-	}
-	if len(names) > 1 {
-		names = slices.DeleteFunc(names, func(n string) bool { return !mentions(filepath.Base(n), arch) })
-		if len(names) != 1 {
-			return "", fmt.Errorf("pattern %q: several files fit, and %d of them have %q in their name; want one", pattern, len(names), arch)
-		}
-	}
-	if len(names) == 0 {
-		return "", fmt.Errorf("pattern %q: no file fits", pattern)
-	}
-	return names[0], nil
-}
-
-func mentions(name, arch string) bool {
-	return slices.ContainsFunc(append([]string{arch}, architectures[arch]...), func(word string) bool { return strings.Contains(name, word) })
 }

@@ -291,12 +291,12 @@ type Pin struct{ Index, Manifest string }
 func (s *Sources) Bundled(ctx context.Context, ref Ref, arch string, pin Pin) (*Artifact, error) {
 	file := ref.Tarball
 	if ref.OCILayout != "" {
-		file, _ = splitSelector(ref.OCILayout)
+		file, _ = SplitSelector(ref.OCILayout)
 	}
 	if file == "" || s.bundle == nil {
 		return nil, nil
 	}
-	if _, err := match(file, arch); err == nil {
+	if _, err := os.Stat(file); err == nil {
 		return nil, nil
 	}
 	a, err := s.bundle.pinned(ctx, path.Base(file), arch, pin.Manifest, s.lim)

@@ -310,20 +310,13 @@ func (s *Sources) fileManifest(ctx context.Context, a *Artifact) (manifest, conf
 	}
 	var docs documents
 	if a.Ref.OCILayout != "" {
-		pattern, _ := splitSelector(a.Ref.OCILayout)
-		file, err := match(pattern, a.Arch)
-		if err != nil {
-			return nil, nil, err
-		}
+		file, _ := SplitSelector(a.Ref.OCILayout)
 		if docs, _, err = s.openLayout(ctx, file); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", file, err)
 		}
 		return withConfig(ctx, docs, a.Manifest)
 	}
-	file, err := match(a.Ref.Tarball, a.Arch)
-	if err != nil {
-		return nil, nil, err
-	}
+	file := a.Ref.Tarball
 	m, err := readMembers(ctx, file, s.lim)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", file, err)

@@ -89,11 +89,7 @@ func directoryNode(name, p string, d fs.DirEntry) (tree.Node, error) {
 	return n, nil
 }
 
-func resolveDirectory(pattern, arch string) (*Artifact, error) {
-	dir, err := match(pattern, arch)
-	if err != nil {
-		return nil, err
-	}
+func resolveDirectory(dir string) (*Artifact, error) {
 	t, err := FromDirectory(dir)
 	if err != nil {
 		return nil, err
@@ -133,9 +129,5 @@ func readAgain(a *Artifact) (*tree.Tree, error) {
 	if a.Ref.Tree != nil {
 		return a.Ref.Tree.Files, nil
 	}
-	dir, err := match(a.Ref.Path, a.Arch)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", a.Ref, err)
-	}
-	return FromDirectory(dir)
+	return FromDirectory(a.Ref.Path)
 }

@@ -143,25 +143,3 @@ func TestTreeSource(t *testing.T) {
 		t.Errorf("a changed file: error %v", err)
 	}
 }
-
-func TestMatch(t *testing.T) {
-	t.Parallel()
-	dir := write(t, t.TempDir(), "agent-amd64.tar=", "agent-arm64.tar=", "x-x86_64=", "x-aarch64=", "one-1.2.tar=", "two-1=", "two-2=", "[odd]=")
-	for _, c := range []struct{ pattern, arch, want string }{
-		{"agent-amd64.tar", "arm64", "agent-amd64.tar"},
-		{"agent-*.tar", "amd64", "agent-amd64.tar"},
-		{"agent-*.tar", "arm64", "agent-arm64.tar"},
-		{"x-*", "amd64", "x-x86_64"},
-		{"x-*", "arm64", "x-aarch64"},
-		{"one-*.tar", "arm64", "one-1.2.tar"},
-		{"[odd]", "arm64", "[odd]"},
-	} {
-		if got, err := match(filepath.Join(dir, c.pattern), c.arch); err != nil || got != filepath.Join(dir, c.want) {
-			t.Errorf("%s for %s: %s, %v; want %s", c.pattern, c.arch, got, err, c.want)
-		}
-	}
-	for pattern, want := range map[string]string{"two-*": "several files fit, and 0 of them", "none-*": "no file fits", "none": "no such file", "a[": "syntax error"} {
-		_, err := match(filepath.Join(dir, pattern), "amd64")
-		wantError(t, err, want)
-	}
-}

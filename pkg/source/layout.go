@@ -12,8 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// splitSelector divides "PATH:TAG" or "PATH@DIGEST". What exists as it is written has no selector.
-func splitSelector(ref string) (file, selector string) {
+// SplitSelector divides "PATH:TAG" or "PATH@DIGEST". What exists as it is written has no selector.
+func SplitSelector(ref string) (file, selector string) {
 	if _, err := os.Stat(ref); err == nil {
 		return ref, ""
 	}
@@ -27,11 +27,7 @@ func splitSelector(ref string) (file, selector string) {
 }
 
 func (s *Sources) resolveLayout(ctx context.Context, ref, arch string) (*Artifact, error) {
-	pattern, selector := splitSelector(ref)
-	file, err := match(pattern, arch)
-	if err != nil {
-		return nil, err
-	}
+	file, selector := SplitSelector(ref)
 	docs, index, err := s.openLayout(ctx, file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -118,7 +114,7 @@ func layoutArtifact(ctx context.Context, docs documents, raw []byte, selector, a
 	case 0:
 		return nil, fmt.Errorf("no linux/%s in it; it has %s", arch, names(index.Manifests))
 	}
-	return nil, fmt.Errorf("%d images fit: choose one by :TAG or @DIGEST; it has %s", len(found), names(found))
+	return nil, fmt.Errorf("%d images fit: choose one of a layout by PATH:TAG or PATH@DIGEST; it has %s", len(found), names(found))
 }
 
 // selectDescriptors returns what a tag or a digest names, everything for "", each digest once.
@@ -173,11 +169,7 @@ func names(all []v1.Descriptor) string {
 
 // importLayout puts a layout's layers into the cache.
 func (s *Sources) importLayout(ctx context.Context, a *Artifact) error {
-	pattern, _ := splitSelector(a.Ref.OCILayout)
-	file, err := match(pattern, a.Arch)
-	if err != nil {
-		return err
-	}
+	file, _ := SplitSelector(a.Ref.OCILayout)
 	st, err := os.Stat(file)
 	if err != nil {
 		return err

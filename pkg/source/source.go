@@ -39,8 +39,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// Ref says where an image or an extension comes from. Exactly one field is set. The file names may have the wildcards of
-// [path/filepath.Match]: of several matches the one is taken whose name has the architecture in it.
+// Ref says where an image or an extension comes from. Exactly one field is set.
 type Ref struct {
 	Image     string `json:"image,omitempty"`      // registry reference, with a tag or a digest (which wins over the tag)
 	OCILayout string `json:"oci_layout,omitempty"` // directory or .tar, and where it has several images ":TAG" or "@sha256:…" after it
@@ -196,7 +195,7 @@ func (s *Sources) resolve(ctx context.Context, ref Ref, arch string) (*Artifact,
 	case ref.Tree != nil:
 		return treeArtifact(ref.Tree.Files)
 	}
-	return resolveDirectory(ref.Path, arch)
+	return resolveDirectory(ref.Path)
 }
 
 func (r Ref) check() error {

@@ -59,7 +59,7 @@ extension "mounts" {
 }
 
 extension "layout" {
-  oci_layout = "limits.hcl"
+  oci_layout = "limits:v1"
 }
 
 registry "registry.corp" {
@@ -70,7 +70,7 @@ registry "registry.corp" {
 
 image "metal" {
   extensions  = [extension.agent, extension.mounts, extension.layout]
-  image_cache = "limits.hcl"
+  image_cache = "limits@sha256:0"
   kernel_args = ["${local.kib}${local.kib}"]
   splash      = "limits.bmp"
   override    = ["/${local.kib32}"]
@@ -78,7 +78,7 @@ image "metal" {
     name = "rpi generic"
   }
   output "disk" {
-    bootloader = "grub"
+    bootloader = "lilo"
   }
   output "installer" {
     tag = "registry.corp/${join("", [for i in range(500) : "a"])}:v1"
