@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -71,7 +72,9 @@ func diagnose(ep endpoint, err error) (class string, _ error) {
 	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"):
 		return classClient, fmt.Errorf("it wants a client certificate that it trusts: set client_cert and client_key in registry %q", ep.block)
 	case errors.As(err, &status):
-		return diagnoseStatus(ep, status)
+		var wants impatient
+		errors.As(err, &wants)
+		return diagnoseStatus(ep, status, wants.pause)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"), errors.Is(err, errPlain):
 		return classPlain, fmt.Errorf("%w; where the registry has no TLS, set registry %q { insecure = true }, or give its mirror as http://…",
 			errPlain, ep.block)
@@ -91,7 +94,7 @@ func diagnose(ep endpoint, err error) (class string, _ error) {
 }
 
 // diagnoseStatus says what an answer means that is none of the expected ones.
-func diagnoseStatus(ep endpoint, status *transport.Error) (class string, _ error) {
+func diagnoseStatus(ep endpoint, status *transport.Error, pause time.Duration) (class string, _ error) {
 	host := dockerName(ep.repo.RegistryStr())
 	message := strings.TrimSpace(fmt.Sprint(status.StatusCode, " ", http.StatusText(status.StatusCode), " ", diagnostics(status)))
 	switch status.StatusCode {
@@ -102,6 +105,9 @@ func diagnoseStatus(ep endpoint, status *transport.Error) (class string, _ error
 	case http.StatusNotFound:
 		return classNotFound, fmt.Errorf("%w: %s; check the name and the tag of the image", ErrNotFound, message)
 	case http.StatusTooManyRequests:
+		if pause > 0 {
+			message += fmt.Sprintf(", wait for %s", pause.Round(time.Second))
+		}
 		return classRequests, fmt.Errorf("too many requests: %s; run `docker login %s` for a higher limit, set a mirror, or try again later", message, host)
 	}
 	return classAnswer, fmt.Errorf("the registry answers %s", message)

@@ -156,6 +156,14 @@ func (s *Sources) getOnce(ctx context.Context, ep endpoint, kind, id string) ([]
 	return readAll(resp.Body, kind+"/"+id)
 }
 
+// impatient is an answer that asks for a longer pause than [retrier] makes, or for one too often.
+type impatient struct {
+	error
+	pause time.Duration
+}
+
+func (i impatient) Unwrap() error { return i.error }
+
 // cutOff is an answer that began well and then stopped: worth a further request. (What goes wrong before, the transport repeats.)
 type cutOff struct{ error }
 
@@ -189,6 +197,9 @@ func (s *Sources) request(ctx context.Context, ep endpoint, kind, id string, fro
 	dog := time.AfterFunc(s.stall, func() { cancel(errStalled) })
 	resp.Body = &watched{ctx: ctx, ReadCloser: resp.Body, dog: dog, patience: s.stall, cancel: cancel}
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable); err != nil {
+		if pause := retryAfter(resp.Header.Get("Retry-After")); pause > 0 {
+			err = impatient{err, pause}
+		}
 		return nil, errors.Join(err, resp.Body.Close())
 	}
 	return resp, nil

@@ -22,6 +22,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/talosmith/talosmith/internal/tooltest"
 )
@@ -49,11 +51,11 @@ func (a *authority) write(t testing.TB, name, kind string, der []byte) {
 	}
 }
 
-// sign makes a certificate for 127.0.0.1, of a server and a client.
-func (a *authority) sign(t testing.TB, name string) (cert, key string) {
+// sign makes a certificate for 127.0.0.1 and hosts, of a server and a client.
+func (a *authority) sign(t testing.TB, name string, hosts ...string) (cert, key string) {
 	t.Helper()
 	k := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	c := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	c := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: hosts,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	a.write(t, name+".pem", "CERTIFICATE", must(x509.CreateCertificate(rand.Reader, c, a.cert, &k.PublicKey, a.key)))
 	a.write(t, name+".key", "EC PRIVATE KEY", must(x509.MarshalECPrivateKey(k)))
@@ -96,13 +98,16 @@ func TestDockerRegistry(t *testing.T) {
 	if _, err := s.Tree(t.Context(), a, nil, &memSpool{}); err != nil {
 		t.Fatal(err)
 	}
-	// The same for an index.
+	// The same for an index, and for one in another.
 	arm := image(t, "arm64", tarOf("a=arm"))
-	if _, err := s.Push(t.Context(), host+"/team/app:both", index(map[string]v1.Image{"amd64": img, "arm64": arm})); err != nil {
-		t.Fatal(err)
-	}
-	if b, err := s.Resolve(t.Context(), Ref{Image: host + "/team/app:both"}, "arm64"); err != nil || b.Manifest != must(arm.Digest()).String() {
-		t.Errorf("%+v, %v", b, err)
+	both := index(map[string]v1.Image{"amd64": img, "arm64": arm})
+	for tag, what := range map[string]v1.ImageIndex{"both": both, "nested": mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: both})} {
+		if _, err := s.Push(t.Context(), host+"/team/app:"+tag, what); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := s.Resolve(t.Context(), Ref{Image: host + "/team/app:" + tag}, "arm64"); err != nil || b.Manifest != must(arm.Digest()).String() || b.Index != must(what.Digest()).String() {
+			t.Errorf("%s: %+v, %v", tag, b, err)
+		}
 	}
 
 	t.Run("resume", func(t *testing.T) {
@@ -169,46 +174,28 @@ func TestDockerRegistry(t *testing.T) {
 	}
 	wantError(t, err, "MANIFEST_UNKNOWN", "check the name and the tag")
 
-	// What `docker login` writes, then a credential helper.
+	// What `docker login` writes, then a credential helper, then what `podman login` writes.
 	auth := base64.StdEncoding.EncodeToString([]byte("user:s3cret"))
 	dir := t.TempDir()
 	write(t, dir, `docker/config.json={"auths":{"`+host+`":{"auth":"`+auth+`"}}}`,
+		`podman/auth.json={"auths":{"`+host+`":{"auth":"`+auth+`"}}}`,
 		`helper/config.json={"credHelpers":{"`+host+`":"talosmith-test"}}`,
 		"bin/docker-credential-talosmith-test=#!/bin/sh\nread host\n[ \"$1\" = get ] && echo '{\"ServerURL\":\"'$host'\",\"Username\":\"user\",\"Secret\":\"s3cret\"}'\n")
 	if err := os.Chmod(dir+"/bin/docker-credential-talosmith-test", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+"/bin:"+os.Getenv("PATH"))
-	for _, config := range []string{"docker", "helper"} {
-		t.Setenv("DOCKER_CONFIG", dir+"/"+config)
+	for _, config := range []string{"docker", "helper", "podman"} {
+		t.Setenv("DOCKER_CONFIG", dir+"/"+config) // podman's has none
+		if config == "podman" {
+			t.Setenv("REGISTRY_AUTH_FILE", dir+"/podman/auth.json")
+		}
 		s, _, _ := sources(t, Options{Registries: settings, Keychain: Keychain})
 		if _, err := s.Resolve(t.Context(), Ref{Image: ref}, "amd64"); err != nil {
 			t.Errorf("%s: %v", config, err)
 		}
 	}
 }
-
-// The token of a GitHub job is for ghcr.io only.
-func TestGitHubKeychain(t *testing.T) {
-	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	t.Setenv("GITHUB_TOKEN", "t0ken")
-	t.Setenv("GITHUB_ACTOR", "me")
-	for host, want := range map[string]string{"ghcr.io": "me:t0ken", "example.com": ":"} {
-		auth, err := Keychain.Resolve(hostResource(host))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := must(auth.Authorization())
-		if got := c.Username + ":" + c.Password; got != want {
-			t.Errorf("%s: %s, want %s", host, got, want)
-		}
-	}
-}
-
-type hostResource string
-
-func (h hostResource) String() string      { return string(h) }
-func (h hostResource) RegistryStr() string { return string(h) }
 
 // A registry that wants a client's certificate.
 func TestClientCertificate(t *testing.T) {

@@ -130,7 +130,7 @@ func TestRegistryErrors(t *testing.T) {
 		{"404 blob", status(always, "/blobs/", 404), ErrNotFound, []string{"404"}},
 		{"500", status(always, "/manifests/", 500), nil, []string{"the registry answers 500 Internal Server Error"}},
 		{"429", status(always, "/blobs/", 429), nil, []string{"too many requests", "docker login", "set a mirror"}},
-		{"429 for long", status(always, "/blobs/", 429, "Retry-After", "7200"), nil, []string{"too many requests"}},
+		{"429 for long", status(always, "/blobs/", 429, "Retry-After", "7200"), nil, []string{"too many requests", "wait for 2h0m0s", "#too-many-requests"}},
 		{"418", status(always, "/manifests/", 418), nil, []string{"418"}},
 		{"no registry", status(always, "/v2/", 404), ErrNotFound, []string{"404"}},
 		{"redirect loop", func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
