@@ -1,14 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -27,8 +28,13 @@ var (
 	gitlabJob string
 )
 
-// mage is the module of the tool that runs targets.
-const mage = "github.com/magefile/mage"
+const (
+	targets   = module + "/magefiles/targets"
+	mage      = "github.com/magefile/mage" // the module of the tool that runs targets
+	goVersion = "1.26.8"                   // that go.mod of this module asks for: CI may have no newer one
+)
+
+const gitlabFile = ".gitlab-ci.yml"
 
 // InitOptions say what a new profile has. Zero values are the defaults that the documentation gives.
 type InitOptions struct {
@@ -52,11 +58,11 @@ func Init(o InitOptions) error {
 	}
 	job := newFile{filepath.Join(".github", "workflows", "talos.yml"), githubJob}
 	if usesGitLab(dir) {
-		job = newFile{".gitlab-ci.yml", gitlabJob}
+		job = newFile{gitlabFile, gitlabJob}
 	}
 	var missing []newFile
 	for _, f := range []newFile{
-		{"extensions.hcl", profile}, {filepath.Join("magefiles", "magefile.go"), firstMagefile}, {"go.mod", goMod(dir)},
+		{"extensions.hcl", profile}, {magefile(dir), firstMagefile}, {"go.mod", goMod(dir)},
 		{".gitignore", "/out/\n"}, job,
 	} {
 		if _, err := os.Lstat(filepath.Join(dir, f.name)); err == nil {
@@ -72,6 +78,15 @@ func Init(o InitOptions) error {
 	return nil
 }
 
+// magefile is the file with mage's targets. A folder beside one that is there would hide it.
+func magefile(dir string) string {
+	const atTop = "magefile.go"
+	if _, err := os.Stat(filepath.Join(dir, atTop)); err == nil {
+		return atTop
+	}
+	return filepath.Join("magefiles", atTop)
+}
+
 // nextSteps are what a user does then.
 func nextSteps(dir string) []string {
 	steps := []string{"go mod tidy", "go tool mage extensions    # what could be added", "go tool mage lock          # pins all that the profile names", "go tool mage all"}
@@ -85,6 +100,12 @@ func nextSteps(dir string) []string {
 	if lacks(".gitignore", "out") {
 		steps = append([]string{"echo /out/ >> .gitignore"}, steps...)
 	}
+	if file := magefile(dir); lacks(file, targets) {
+		steps = append([]string{"add to " + file + ", in the import block:", "  //mage:import", "  _ \"" + targets + "\""}, steps...)
+	}
+	if lacks(gitlabFile, "go tool mage") {
+		steps = append(steps, "add the jobs of https://github.com/talosmith/talosmith/blob/main/docs/ci.md to "+gitlabFile)
+	}
 	return steps
 }
 
@@ -93,30 +114,31 @@ var officialName = regexp.MustCompile(`^[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
 // profile is a first extensions.hcl.
 func (o InitOptions) profile() (string, error) {
 	version := talos.Stable()
-	var errs []error
+	var wrong error // with the version
 	if o.Talos != "" {
-		v, err := talos.ParseVersion(o.Talos)
-		if err == nil {
-			err = v.Known()
+		if version, wrong = talos.ParseVersion(o.Talos); wrong == nil {
+			wrong = version.Known()
 		}
-		version, errs = v, append(errs, err)
 	}
-	platform := o.Platform
-	if platform == "" {
-		platform = "metal"
-	}
-	p, err := talos.FindPlatform(platform)
-	if err == nil && version.CompareCore(p.Since) < 0 {
+	errs := []error{wrong}
+	p, err := talos.FindPlatform(cmp.Or(o.Platform, "metal"))
+	if err == nil && wrong == nil && version.CompareCore(p.Since) < 0 {
 		err = fmt.Errorf("platform %s: it came with Talos %s, later than %s", p.Name, p.Since, version)
 	}
 	errs = append(errs, err)
 	var extensions []string
 	for name := range strings.FieldsFuncSeq(o.Extensions, func(r rune) bool { return r == ',' || r == ' ' }) {
 		short := strings.TrimPrefix(name, "siderolabs/")
-		if !officialName.MatchString(short) {
+		official := "siderolabs/" + short
+		why := talos.WhyAbsent(official, version)
+		switch {
+		case !officialName.MatchString(short):
 			errs = append(errs, fmt.Errorf("extension %q: not the name of an official one, such as siderolabs/gvisor", name))
+		case wrong == nil && why != "":
+			errs = append(errs, fmt.Errorf("extension %s: Talos %s has none of that name. %s", official, version, why))
+		case !slices.Contains(extensions, official):
+			extensions = append(extensions, official)
 		}
-		extensions = append(extensions, "siderolabs/"+short)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return "", err
@@ -128,8 +150,11 @@ func (o InitOptions) profile() (string, error) {
 	return b.String(), err
 }
 
-// usesGitLab looks at where a repository is pushed to.
+// usesGitLab looks for a pipeline, and at where a repository is pushed to.
 func usesGitLab(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, gitlabFile)); err == nil {
+		return true
+	}
 	config, err := os.ReadFile(filepath.Join(dir, ".git", "config"))
 	return err == nil && strings.Contains(string(config), "gitlab")
 }
@@ -142,7 +167,6 @@ func goMod(dir string) string {
 	if name == "" {
 		name = "machines"
 	}
-	goVersion := regexp.MustCompile(`1\.[0-9]+(\.[0-9]+)?`).FindString(runtime.Version())
 	var b strings.Builder
 	fmt.Fprintf(&b, "module example.com/%s\n\ngo %s\n\ntool %s\n", name, goVersion, mage)
 	info, _ := debug.ReadBuildInfo()

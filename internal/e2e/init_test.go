@@ -28,6 +28,46 @@ func TestInit(t *testing.T) {
 	}
 }
 
+const ownMagefile = `//go:build mage
+
+package main
+
+import (
+	"fmt"
+)
+
+// Hello is a target that was there before.
+func Hello() { fmt.Println("hello") }
+`
+
+// TestInitInto goes the same way in a repository that has a module, a magefile and a pipeline of its own.
+func TestInitInto(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cluster")
+	goVersion := regexp.MustCompile(`(?m)^go .*$`).FindString(string(read(t, filepath.Join(repository(t), "go.mod"))))
+	for name, content := range map[string]string{
+		"go.mod": "module corp.example/machines\n\n" + goVersion + "\n", "magefile.go": ownMagefile, ".gitlab-ci.yml": "test:\n  script: [make]\n", ".gitignore": "*.o\n",
+	} {
+		write(t, filepath.Join(dir, name), content)
+	}
+	res := run{args: []string{"init"}, dir: dir}.must(t)
+	_, steps, _ := strings.Cut(res.stdout, "Next:\n")
+	for _, step := range []string{"echo /out/ >> .gitignore", "go get -tool github.com/magefile/mage", "_ \"github.com/talosmith/talosmith/magefiles/targets\"", "docs/ci.md to .gitlab-ci.yml"} {
+		if !strings.Contains(steps, step) {
+			t.Errorf("no step %q: %s", step, res)
+		}
+	}
+	goCommand(t, dir, nil, "mod", "edit", "-tool=github.com/magefile/mage") // what `go get -tool` does, but for the download
+	useRepository(t, dir)
+	lines := regexp.MustCompile(`(?s)import block:\n(.*?"\n)`).FindStringSubmatch(steps)
+	if lines == nil {
+		t.Fatalf("nothing to import: %s", res)
+	}
+	write(t, filepath.Join(dir, "magefile.go"), strings.Replace(ownMagefile, "\"fmt\"\n", "\"fmt\"\n\n"+lines[1], 1))
+	if out := goCommand(t, dir, nil, "tool", "mage", "hello", "validate"); !strings.Contains(out, "hello\n") || !strings.Contains(out, "extensions.hcl is valid") {
+		t.Errorf("printed %q", out)
+	}
+}
+
 // useRepository lets a module's talosmith be this repository.
 func useRepository(t testing.TB, dir string) {
 	t.Helper()
