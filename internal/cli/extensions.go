@@ -31,7 +31,7 @@ func Extensions(ctx context.Context, o Options, find string) error {
 	}
 	listed := slices.DeleteFunc(c.All(), func(e talos.Entry) bool { return !contains(e.Name+" "+e.Description, find) })
 	if len(listed) > 0 {
-		if err := writeEntries(s.o.Stdout, listed, s.Profile, s.columns()); err != nil {
+		if err := writeEntries(s.o.Stdout, listed, users(s.Profile, c), s.columns()); err != nil {
 			return err
 		}
 	}
@@ -57,12 +57,12 @@ func (s *Session) columns() int {
 }
 
 // writeEntries writes a table. On a terminal, descriptions end where it does.
-func writeEntries(w io.Writer, entries []talos.Entry, p *profile.Profile, width int) error {
+func writeEntries(w io.Writer, entries []talos.Entry, users map[string][]string, width int) error {
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tVERSION\tTIER\tUSED BY\tDESCRIPTION")
 	for _, e := range entries {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", e.Name, e.Tag, e.Tier, few(users(p, e.Name)), firstLine(e))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", e.Name, e.Tag, e.Tier, few(users[e.Name]), firstLine(e))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -79,11 +79,14 @@ func writeEntries(w io.Writer, entries []talos.Entry, p *profile.Profile, width 
 	return nil
 }
 
-// users are the images that have an extension.
-func users(p *profile.Profile, name string) (images []string) {
+// users are the images that have each extension, by its name in the catalogue.
+func users(p *profile.Profile, c *talos.Catalogue) map[string][]string {
+	images := map[string][]string{}
 	for _, img := range p.Images {
-		if slices.ContainsFunc(img.Extensions, func(e profile.ExtensionRef) bool { return e.Declared == nil && e.Name == name }) {
-			images = append(images, img.Name)
+		for _, e := range img.Extensions {
+			if entry, _, ok := c.Find(e.Name); ok && e.Declared == nil {
+				images[entry.Name] = append(images[entry.Name], img.Name)
+			}
 		}
 	}
 	return images

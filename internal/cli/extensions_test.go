@@ -72,7 +72,7 @@ func TestExtensions(t *testing.T) {
 siderolabs/btrfs         v6.18       extra           A file system, as a module.
 siderolabs/gvisor        20260101.0  core   metal    Containers with a kernel of their own.
 siderolabs/gvisor-debug  v1          extra           Debugging.
-siderolabs/i915          20260110    core            Graphics of Intel.
+siderolabs/i915          20260110    core   metal    Graphics of Intel.
 siderolabs/odd           1                           without a tier
 `, "", ""},
 		{"KERNEL", "siderolabs/gvisor ", "", ""},
