@@ -55,6 +55,9 @@ func (s *Session) Lock(ctx context.Context, update string) error {
 		found = found || moves
 		return moves
 	})
+	if !found && old == nil {
+		return fmt.Errorf("-update=%s: there is no %s yet: `mage lock` makes it", update, s.lockPath())
+	}
 	if !found {
 		return fmt.Errorf("-update=%s: %s pins no such name; it has %s", update, s.lockPath(), strings.Join(pinNames(old), ", "))
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,5 +42,19 @@ func TestLockChanges(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"removed  a"}, lockChanges(old, profile.NewLock("v1.13.9", nil))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestUpdateWithoutLock: there is nothing to move.
+func TestUpdateWithoutLock(t *testing.T) {
+	t.Parallel()
+	o, _, _ := at(t, map[string]string{"extensions.hcl": oneExtension})
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Lock(t.Context(), "siderolabs/gvisor"); err == nil || !strings.Contains(err.Error(), "extensions.lock.json yet: `mage lock` makes it") {
+		t.Errorf("error %v", err)
 	}
 }

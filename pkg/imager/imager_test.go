@@ -21,6 +21,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/extension"
 	"github.com/talosmith/talosmith/pkg/imager"
 	"github.com/talosmith/talosmith/pkg/initramfs"
+	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/talos"
 	"github.com/talosmith/talosmith/pkg/tree"
 	"github.com/talosmith/talosmith/pkg/uki"
@@ -316,12 +317,16 @@ func TestPush(t *testing.T) {
 			t.Errorf("pushed %s, built %s of %s", pushed[0].Digest, last.Digest, last.File)
 		}
 	}
-	untagged := "talos {\n version = \"v1.13.9\"\n}\nimage \"metal\" {\n output \"installer\" {}\n}\n"
+	// One without a tag keeps the others from being pushed, or anything from being made.
+	untagged := fmt.Sprintf("talos {\n version = \"v1.13.9\"\n}\nimage \"first\" {\n output \"installer\" {\n tag = %q\n }\n}\nimage \"metal\" {\n output \"installer\" {}\n}\n", w.host+"/mine/other:1")
 	r := w.run()
 	res, jobs, _ := imager.Resolve(t.Context(), r.profile(untagged), imager.Request{Kinds: []talos.Kind{talos.KindInstaller}}, r.src)
 	_, err := imager.Push(t.Context(), imager.Plan(res, r.src, nil), jobs, imager.Options{Out: r.out(), Store: r.store, Sources: r.src})
-	if err == nil || !strings.Contains(err.Error(), "add a tag to the output") {
+	if err == nil || !strings.Contains(err.Error(), "image metal: ") || !strings.Contains(err.Error(), "add a tag to the output") {
 		t.Errorf("error %v", err)
+	}
+	if _, err := r.src.Resolve(t.Context(), source.Ref{Image: w.host + "/mine/other:1"}, "amd64"); !errors.Is(err, source.ErrNotFound) || len(r.ran) > 0 {
+		t.Errorf("it is pushed: %v; steps %v", err, r.ran)
 	}
 }
 

@@ -24,6 +24,16 @@ type Pushed struct {
 // Push makes the installer images of jobs and uploads them to the tags that the profile gives: an index where there are several
 // architectures.
 func Push(ctx context.Context, g *Graph, jobs []Job, o Options) (pushed []Pushed, err error) {
+	groups := installerGroups(g, jobs)
+	for _, same := range groups { // before anything is made, or pushed
+		if t, out := g.Targets[same[0].Target], same[0].Output; out.Tag == "" || strings.HasPrefix(out.Tag, localHost) {
+			err = errors.Join(err, fmt.Errorf("image %s: %s: nowhere to push to: add a tag to the output \"installer\", such as tag = \"registry.example.com/talos/installer:%s\"",
+				t.Image.Name, out.Range, t.Facts.Version))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
 	targets, err := startTargets(ctx, g, jobs, o)
 	defer func() {
 		for _, t := range targets {
@@ -33,13 +43,9 @@ func Push(ctx context.Context, g *Graph, jobs []Job, o Options) (pushed []Pushed
 	if err != nil {
 		return nil, err
 	}
-	for _, same := range installerGroups(g, jobs) {
+	for _, same := range groups {
 		first := targets[same[0].Target]
 		tag := same[0].Output.Tag
-		if tag == "" || strings.HasPrefix(tag, localHost) {
-			return pushed, fmt.Errorf("image %s: %s: nowhere to push to: add a tag to the output \"installer\", such as tag = \"registry.example.com/talos/installer:%s\"",
-				first.Image.Name, same[0].Output.Range, first.Facts.Version)
-		}
 		var images []*ociImage
 		for _, j := range same {
 			img, err := targets[j.Target].installer(ctx, j.Output)

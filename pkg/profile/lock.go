@@ -80,20 +80,23 @@ func ReadLock(name string) (*Lock, error) {
 	return parseLock(name, b)
 }
 
+// relock is what to do with a lock that can't be read. Nobody does so unasked: what it pins would move.
+const relock = "take the committed one, or remove it and run `mage lock`"
+
 func parseLock(name string, b []byte) (*Lock, error) {
 	l := new(Lock)
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(l); err != nil {
-		return nil, fmt.Errorf("read %s: %w: `mage lock` writes it anew", name, err)
+		return nil, fmt.Errorf("read %s: %w; %s", name, err, relock)
 	}
 	if l.Version != lockVersion {
-		return nil, fmt.Errorf("read %s: its form is version %d, this program knows %d", name, l.Version, lockVersion)
+		return nil, fmt.Errorf("read %s: its form is version %d, this program knows %d: another version of talosmith wrote it; %s", name, l.Version, lockVersion, relock)
 	}
 	seen := map[string]bool{}
 	for _, p := range l.Pins {
 		if p.Name == "" || p.Digest == "" || p.Reference == "" || seen[p.Name] {
-			return nil, fmt.Errorf("read %s: pin %q is incomplete, or there twice: `mage lock` writes the file anew", name, p.Name)
+			return nil, fmt.Errorf("read %s: pin %q is incomplete, or there twice; %s", name, p.Name, relock)
 		}
 		seen[p.Name] = true
 	}
