@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -26,6 +27,8 @@ import (
 // pureFunctions are those that depend on their arguments only. None depends on time or chance.
 var pureFunctions = map[string]function.Function{
 	"abs":             stdlib.AbsoluteFunc,
+	"alltrue":         boolFunction(func(all []bool) bool { return !slices.Contains(all, false) }),
+	"anytrue":         boolFunction(func(all []bool) bool { return slices.Contains(all, true) }),
 	"base64decode":    stringFunction("str", func(s string) (string, error) { return decodeBase64(s) }),
 	"base64encode":    stringFunction("str", func(s string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(s)), nil }),
 	"basename":        stringFunction("path", func(s string) (string, error) { return path.Base(s), nil }),
@@ -132,6 +135,24 @@ func affixFunction(parameter string, has func(s, affix string) bool) function.Fu
 		Type:   function.StaticReturnType(cty.Bool),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			return cty.BoolVal(has(args[0].AsString(), args[1].AsString())), nil
+		},
+	})
+}
+
+// boolFunction makes one of a list of conditions, of which null counts as false.
+func boolFunction(of func([]bool) bool) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "list", Type: cty.List(cty.Bool)}},
+		Type:   function.StaticReturnType(cty.Bool),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			var all []bool
+			for _, v := range args[0].AsValueSlice() {
+				if !v.IsKnown() {
+					return cty.UnknownVal(cty.Bool), nil
+				}
+				all = append(all, !v.IsNull() && v.True())
+			}
+			return cty.BoolVal(of(all)), nil
 		},
 	})
 }

@@ -3,6 +3,8 @@ package profile
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +51,11 @@ func TestFunctions(t *testing.T) {
 	for _, c := range []struct{ source, want string }{
 		{`startswith("ttyS0", "tty")`, `true`},
 		{`endswith("ttyS0", "tty")`, `false`},
+		{`alltrue([])`, `true`},
+		{`alltrue([for c in ["ttyS0", "hvc0"] : startswith(c, "tty")])`, `false`},
+		{`anytrue([for c in ["ttyS0", "hvc0"] : startswith(c, "tty")])`, `true`},
+		{`anytrue([null])`, `false`},
+		{`alltrue(["x"])`, `bool`},
 		{`base64encode("ä")`, `"w6Q="`},
 		{`base64decode("w6Q=")`, `"ä"`},
 		{`base64decode("/w==")`, `its content is not UTF-8 text`},
@@ -91,5 +98,31 @@ func TestPure(t *testing.T) {
 		if _, ok := pureFunctions[name]; ok {
 			t.Errorf("%s exists", name)
 		}
+	}
+}
+
+// TestFunctionsOfMessages: a function that a message tells to call is there.
+func TestFunctionsOfMessages(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := []string{"list", "set", "map", "object", "tuple"}
+	n := 0
+	for _, name := range names {
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\b([a-z0-9_]+)\([{[]?…`).FindAllStringSubmatch(string(source), -1) {
+			n++
+			if _, ok := pureFunctions[m[1]]; !ok && !slices.Contains(types, m[1]) {
+				t.Errorf("%s: there is no function %s", name, m[1])
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("found %d calls only", n)
 	}
 }

@@ -78,7 +78,8 @@ func decodeMeta(d *decoder, s *setting, v cty.Value) any {
 		}
 		text, err := convert.Convert(v.AsValueMap()[name], cty.String)
 		if err != nil || text.IsNull() {
-			d.add(at, "Wrong type", "The META value %s is a string, not %s. jsonencode(…) and yamlencode(…) make one of anything.", quote(name), describe(v.AsValueMap()[name]))
+			d.add(at, "Wrong type", "The META value %s is a string, not %s. jsonencode(…) makes one of anything; where Talos wants YAML, JSON will do.",
+				quote(name), describe(v.AsValueMap()[name]))
 			ok = false
 			continue
 		}
