@@ -1,7 +1,9 @@
 package imager_test
 
 import (
+	"archive/tar"
 	"crypto/sha256"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
@@ -83,6 +86,25 @@ func TestExtensionImage(t *testing.T) {
 	r.check(err)
 	r.check(validate.Index(both))
 
+	// As the official imager takes it by ociPath: the manifest for its platform, unpacked, has manifest.yaml and rootfs at its top and nothing else.
+	// Source: siderolabs/talos pkg/imager/profile/input.go.
+	for _, arch := range bothArchitectures {
+		l, err := layout.FromPath(unpack(t, r.read("agent-"+arch+"-extension.tar")))
+		r.check(err)
+		index, err := l.ImageIndex()
+		r.check(err)
+		top, err := index.IndexManifest()
+		r.check(err)
+		if p := top.Manifests[0].Platform; p == nil || p.OS != "linux" || p.Architecture != arch {
+			t.Fatalf("%s: platform %+v", arch, p)
+		}
+		img, err := l.Image(top.Manifests[0].Digest)
+		r.check(err)
+		if got := topOf(t, mutate.Extract(img)); !slices.Equal(got, []string{"manifest.yaml", "rootfs"}) {
+			t.Errorf("%s: at its top are %q", arch, got)
+		}
+	}
+
 	// As our own sources see it: the tree that the profile says.
 	for _, arch := range bothArchitectures {
 		for _, ref := range []source.Ref{{OCILayout: written[2].Name}, {Tarball: filepath.Join(r.out(), "agent-"+arch+"-extension.tar")}} {
@@ -118,6 +140,24 @@ func TestExtensionImage(t *testing.T) {
 		t.Errorf("skopeo has %+v, %v", top, err)
 	}
 	tooltest.Run(t, "skopeo", "--override-os=linux", "--override-arch=arm64", "--insecure-policy", "copy", "-q", "docker-archive:"+written[1].Name, "oci:"+dir+":arm64")
+}
+
+// topOf are the names at the top of an archive.
+func topOf(t *testing.T, archive io.ReadCloser) (names []string) {
+	t.Helper()
+	defer archive.Close()
+	for tr := tar.NewReader(archive); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			slices.Sort(names)
+			return slices.Compact(names)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, _, _ := strings.Cut(h.Name, "/")
+		names = append(names, name)
+	}
 }
 
 // TestExtensionImageIsTheSame: the same profile and files give the same bytes.
