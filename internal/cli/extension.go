@@ -94,10 +94,7 @@ func writeNew(o Options, top string, files []newFile) error {
 
 // CheckExtension looks into an extension: one that the profile declares, a path, or an image in a registry.
 func CheckExtension(ctx context.Context, o Options, what, version, arch string) error {
-	s, err := load(o)
-	if _, missing := os.Stat(s.o.Profile); errors.Is(missing, fs.ErrNotExist) && o.Profile == "" {
-		err = nil // there need not be a profile
-	}
+	s, err := loadIfThere(o)
 	if err != nil {
 		return err
 	}
@@ -119,6 +116,18 @@ func CheckExtension(ctx context.Context, o Options, what, version, arch string) 
 		return err
 	}
 	return s.showChecked(all, what, t.Version)
+}
+
+// loadIfThere reads the profile; none where nobody has named one, and there is none.
+func loadIfThere(o Options) (*Session, error) {
+	named := o.Profile != ""
+	o = o.withDefaults()
+	if _, err := os.Stat(o.Profile); named || !errors.Is(err, fs.ErrNotExist) {
+		return load(o)
+	}
+	s := &Session{o: o, Profile: &profile.Profile{}}
+	s.print = newPrinter(o)
+	return s, nil
 }
 
 // checkAll checks an extension for an architecture, or for each that there is one for.

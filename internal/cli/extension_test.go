@@ -117,3 +117,17 @@ func TestExtensionMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckWithoutProfile: an extension can be looked into where there is no profile, unless one is named.
+func TestCheckWithoutProfile(t *testing.T) {
+	o, stdout, stderr := at(t, map[string]string{"motd/manifest.yaml": motd, "motd/rootfs/usr/local/share/motd": "hello"})
+	t.Chdir(filepath.Dir(o.Profile))
+	o.Profile = ""
+	if err := CheckExtension(t.Context(), o, "motd", "", ""); err != nil || stderr.Len() > 0 || !strings.Contains(stdout.String(), "nothing is wrong") {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+	o.Profile = "extensions.hcl"
+	if err := CheckExtension(t.Context(), o, "motd", "", ""); err == nil || !strings.Contains(stderr.String(), "There is no extensions.hcl") {
+		t.Errorf("%v\n%s", err, stderr)
+	}
+}

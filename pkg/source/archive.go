@@ -50,7 +50,10 @@ func scan(ctx context.Context, file string, lim Limits, visit func(name string, 
 			_, err := io.Copy(io.Discard, count)
 			return sum(hash), err
 		}
-		if err != nil {
+		switch {
+		case err != nil && n == 0:
+			return "", fmt.Errorf("entry 1: %w; is it a tar archive?", err)
+		case err != nil:
 			return "", fmt.Errorf("entry %d: %w", n+1, tarError(err))
 		}
 		if h.Size > lim.Bytes-count.n {

@@ -198,7 +198,8 @@ func TestArchiveDamage(t *testing.T) {
 		want string
 	}{
 		"empty":     {nil, "no tar archive"},
-		"text":      {[]byte(strings.Repeat("hello ", 200)), "entry 1"},
+		"text":      {[]byte(strings.Repeat("hello ", 200)), "is it a tar archive?"},
+		"short":     {[]byte("hello"), "is it a tar archive?"},
 		"truncated": {good[:len(good)/2+100], "truncated"},
 		"gzip":      {compressed(t, "gzip", good)[:300], "gzip: "},
 		"documents": {tarHeaders(many...), "bytes of JSON"},
