@@ -108,6 +108,7 @@ func TestExtensionMistakes(t *testing.T) {
 		{CheckExtension(t.Context(), o, "nothing", "", ""), "no such path"},
 		{CheckExtension(t.Context(), o, "./nothing", "", ""), "no such path"},
 		{CheckExtension(t.Context(), o, "nothing:v1", "", ""), "no such path"},
+		{CheckExtension(t.Context(), o, "agent", "", ""), "directory " + filepath.Dir(o.Profile) + ": load extension"},
 		{CheckExtension(t.Context(), o, "agent", "1.2", ""), "write it like v1.13.9"},
 		{CheckExtension(t.Context(), o, "agent", "v1.4.0", ""), "oldest"},
 		{CheckExtension(t.Context(), o, "agent", "", "mips"), "architecture"},

@@ -50,7 +50,7 @@ func CheckExtension(ctx context.Context, src *source.Sources, ref source.Ref, f 
 		}
 		e, err := extension.Load(t)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", ref, err)
 		}
 		c.Manifest = e.Manifest
 		c.Findings, err = examine(e, f)
