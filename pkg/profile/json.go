@@ -10,6 +10,9 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
+// schemaProperty is where a file says by which JSON Schema an editor checks it.
+const schemaProperty = "$schema"
+
 // parseJSON reads HCL's JSON syntax (https://github.com/hashicorp/hcl/blob/main/json/spec.md) as the body that the native syntax would give:
 // the table says which properties are blocks, and everything after it handles one form only.
 func (d *diagnostics) parseJSON(files map[string]*hcl.File, source []byte, name string) *hclsyntax.Body {
@@ -24,6 +27,9 @@ func (d *diagnostics) parseJSON(files map[string]*hcl.File, source []byte, name 
 	body := &hclsyntax.Body{Attributes: hclsyntax.Attributes{}, SrcRange: hcl.Range{Filename: name, Start: hcl.InitialPos, End: hcl.InitialPos}}
 	inOrder := slices.SortedFunc(maps.Values(properties), func(a, b *hcl.Attribute) int { return a.NameRange.Start.Byte - b.NameRange.Start.Byte })
 	for _, p := range inOrder {
+		if p.Name == schemaProperty {
+			continue
+		}
 		d.jsonProperty(body, fileSpec, p.Name, p.NameRange, p.Expr)
 	}
 	return body

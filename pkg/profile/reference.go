@@ -34,7 +34,7 @@ const referenceHead = `# The profile
 The language is [HCL](https://github.com/hashicorp/hcl/blob/main/hclsyntax/spec.md), as in Terraform and ` + "`docker buildx bake`" + `: blocks, attributes,
 expressions. A profile is one file; or a directory (` + "`-profile=DIR`" + `), of which all ` + "`*.hcl`" + ` and ` + "`*.hcl.json`" + ` count as one. The JSON form follows
 [HCL's JSON syntax](https://github.com/hashicorp/hcl/blob/main/json/spec.md): an expression is a string with ` + "`${…}`" + `, and a declared extension
-can be written ` + "`\"extension.motd\"`" + `; editors check it by [a JSON Schema](profile.schema.json).
+can be written ` + "`\"extension.motd\"`" + `; editors check it by [a JSON Schema](profile.schema.json), which the file may name in a property ` + "`$schema`" + `.
 
 Paths are relative to the profile. An attribute that is ` + "`null`" + ` counts as not written. Every mistake is reported, with its place and what to do, in one run.
 

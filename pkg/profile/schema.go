@@ -14,6 +14,7 @@ func Schema() []byte {
 		"comment":  object{"description": "A comment."},
 	}
 	top := defs.body(fileSpec, "")
+	top["properties"].(object)[schemaProperty] = object{"type": "string", "description": "Where this schema is, for editors."}
 	top["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	top["title"] = "talosmith profile (extensions.hcl.json)"
 	top["$defs"] = defs
