@@ -29,14 +29,19 @@ type rule struct {
 func matching(pattern string, max int, doc string) rule {
 	re := regexp.MustCompile(pattern)
 	return rule{doc: doc, pattern: pattern, max: max, check: func(s string) string {
-		switch {
-		case len(s) > max:
-			return fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), max)
-		case !re.MatchString(s):
-			return fmt.Sprintf("%s must be %s.", quote(s), doc)
+		wrong := tooLong(s, max)
+		if wrong == "" && !re.MatchString(s) {
+			wrong = fmt.Sprintf("%s must be %s.", quote(s), doc)
 		}
-		return ""
+		return wrong
 	}}
+}
+
+func tooLong(s string, max int) string {
+	if len(s) <= max {
+		return ""
+	}
+	return fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), max)
 }
 
 // quote keeps a foreign string printable and short.
@@ -114,13 +119,14 @@ const (
 
 var reference = regexp.MustCompile(`^(` + hostPattern + `)/(` + repositoryPattern + `)(?::(` + tagPattern + `))?(?:@(` + digestPattern + `))?$`)
 
-// parseReference takes the tag and the digest off an image reference; what and example say what it should be. A host must be written out: one that a client adds would differ from tool to tool.
+// parseReference takes the tag and the digest off an image reference; what and example say what it should be. A host must be written out: one that
+// a client adds would differ from tool to tool.
 func parseReference(s, what, example string) (tag, digest, wrong string) {
+	if wrong := tooLong(s, maxReference); wrong != "" {
+		return "", "", wrong
+	}
 	m := reference.FindStringSubmatch(s)
-	switch {
-	case len(s) > maxReference:
-		return "", "", fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), maxReference)
-	case m == nil:
+	if m == nil {
 		return "", "", fmt.Sprintf("%s is not %s. Write %s; repositories are lower case.", quote(s), what, example)
 	}
 	if !strings.ContainsAny(m[1], ".:") && m[1] != "localhost" {
@@ -237,14 +243,15 @@ var mirrorRule = rule{
 	pattern: `^https?://[^/?#@]+[^?#]*$`,
 	max:     maxURL,
 	check: func(s string) string {
+		if len(s) > maxURL { // not shown: a password may be in it
+			return fmt.Sprintf("The URL of a mirror is %d bytes long, but at most %d are allowed.", len(s), maxURL)
+		}
 		u, err := url.Parse(s)
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 			return fmt.Sprintf(`%s is not the URL of a mirror. Write it like "https://mirror.corp/ghcr".`, quote(strings.SplitN(s, "@", 2)[0]))
 		case u.User != nil:
 			return "The URL of a mirror must not hold credentials: the profile is no place for secrets. Log in with docker or podman instead."
-		case len(s) > maxURL:
-			return fmt.Sprintf("%s is %d bytes long, but at most %d are allowed.", quote(s), len(s), maxURL)
 		case u.RawQuery != "" || u.Fragment != "":
 			return fmt.Sprintf("%s has a query or a fragment, which a registry's URL can't have. Leave it out.", quote(s))
 		}
