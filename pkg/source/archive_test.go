@@ -44,12 +44,12 @@ func skopeo(t testing.TB, args ...string) {
 	tooltest.Run(t, "skopeo", append([]string{"--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"}, args...)...)
 }
 
-// What skopeo makes of an image is the image, in every form and compression.
+// What skopeo makes of an image is the image, in every form and compression, in files and in Debian's registry.
 func TestSkopeo(t *testing.T) {
 	t.Parallel()
 	tooltest.Need(t, "skopeo")
 	img := app(t)
-	remote := serve(t) + "/team/app:v1"
+	remote := tooltest.DockerRegistry(t, "") + "/team/app:v1"
 	push(t, remote, img)
 	dir := t.TempDir()
 	skopeo(t, "docker://"+remote, "oci:"+dir+"/layout:v1")
@@ -57,17 +57,20 @@ func TestSkopeo(t *testing.T) {
 	skopeo(t, "--dest-oci-accept-uncompressed-layers", "--dest-decompress", "docker://"+remote, "oci:"+dir+"/plain:v1")
 	skopeo(t, "docker://"+remote, "oci-archive:"+dir+"/oci.tar:v1")
 	skopeo(t, "docker://"+remote, "docker-archive:"+dir+"/docker.tar:team/app:v1")
-	skopeo(t, "--format=v2s2", "docker://"+remote, "docker://"+strings.Replace(remote, "v1", "v2s2", 1), "--dest-tls-verify=false")
+	tagged := func(tag string) string { return strings.TrimSuffix(remote, "v1") + tag }
+	skopeo(t, "--format=v2s2", "docker://"+remote, "docker://"+tagged("docker"), "--dest-tls-verify=false")
+	skopeo(t, "oci:"+dir+"/zstd:v1", "docker://"+tagged("zstd"), "--dest-tls-verify=false")
 	refs := map[string]Ref{
-		"registry":       {Image: remote},
-		"v2s2":           {Image: strings.Replace(remote, "v1", "v2s2", 1)},
-		"layout":         {OCILayout: dir + "/layout"},
-		"layout tag":     {OCILayout: dir + "/layout:v1"},
-		"zstd":           {OCILayout: dir + "/zstd"},
-		"uncompressed":   {OCILayout: dir + "/plain"},
-		"oci archive":    {OCILayout: dir + "/oci.tar:v1"},
-		"oci tarball":    {Tarball: dir + "/oci.tar"},
-		"docker archive": {Tarball: dir + "/docker.tar"},
+		"registry":        {Image: remote},
+		"registry docker": {Image: tagged("docker")},
+		"registry zstd":   {Image: tagged("zstd")},
+		"layout":          {OCILayout: dir + "/layout"},
+		"layout tag":      {OCILayout: dir + "/layout:v1"},
+		"zstd":            {OCILayout: dir + "/zstd"},
+		"uncompressed":    {OCILayout: dir + "/plain"},
+		"oci archive":     {OCILayout: dir + "/oci.tar:v1"},
+		"oci tarball":     {Tarball: dir + "/oci.tar"},
+		"docker archive":  {Tarball: dir + "/docker.tar"},
 	}
 	for _, archive := range []string{"oci", "docker"} {
 		for _, format := range []string{"gzip", "zstd", "xz"} {
@@ -87,6 +90,9 @@ func TestSkopeo(t *testing.T) {
 		}
 		if name == "registry" && a.Manifest != digest {
 			t.Errorf("%s: manifest %s, want %s", name, a.Manifest, digest)
+		}
+		if want, ok := strings.CutPrefix(name, "registry "); ok && !strings.Contains(a.Layers[0].MediaType, want) {
+			t.Errorf("%s: the layers are %s", name, a.Layers[0].MediaType)
 		}
 		_, _, err = treeOf(t, ref, "arm64")
 		wantError(t, err, "amd64", "arm64")
