@@ -18,10 +18,10 @@ image "azure" {
   }
 
   output "disk" {
-    # No equivalent: boot loader "grub". "grub" is none of "sd-boot" and "dual-boot".
     # No equivalent: outFormat ".tar.gz". Archives of disks hold raw ones.
     # No equivalent: diskSectorSize 4096. Disks have sectors of 512 bytes here.
     # No equivalent: diskFormatOptions "cluster_size=64k". A format is written in one way here.
+    bootloader  = "grub"
     format      = "qcow2"
     compression = "none"
   }
