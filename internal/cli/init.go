@@ -31,7 +31,7 @@ var (
 const (
 	targets   = module + "/magefiles/targets"
 	mage      = "github.com/magefile/mage" // the module of the tool that runs targets
-	goVersion = "1.26.8"                   // that go.mod of this module asks for: CI may have no newer one
+	goVersion = "1.26.6"                   // that go.mod of this module asks for: CI may have no newer one
 )
 
 const gitlabFile = ".gitlab-ci.yml"
