@@ -93,11 +93,12 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// ownISO is a small ISO with a GRUB menu, by this project's writer.
+// ownISO is a small ISO with a GRUB menu, by this project's writer, and with a file that means something in an installer only.
 func ownISO(t testing.TB) []byte {
 	t.Helper()
 	menu := "set default=0\nmenuentry \"Talos ISO\" {\n\tlinux /boot/vmlinuz " + cmdline + "\n\tinitrd /boot/initramfs.xz\n}\n"
 	files := smallTree(t, map[string]tree.Blob{
+		"overlay/installers/board": tree.String("no image"),
 		"boot/vmlinuz": tree.String("kernel"), "boot/initramfs.xz": ownInitramfs(t), "boot/grub/grub.cfg": tree.String(menu),
 		"EFI/BOOT/BOOTX64.EFI": stub(), "loader/loader.conf": tree.String("timeout 10\n"),
 	})

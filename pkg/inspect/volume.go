@@ -110,7 +110,7 @@ func (a *Artefact) addBootFile(ctx context.Context, v *volume, n tree.Node) erro
 		a.addPart("loader.conf", n.Content)
 	case dir == "loader/keys/auto/" && path.Ext(base) == ".auth" || p == "efi/keys/uki-signing-cert.der":
 		return a.addKey(ctx, v, n)
-	case dir == "overlay/installers/":
+	case dir == "overlay/installers/" && a.Report.Image != nil:
 		a.Report.Image.Overlay = true
 	}
 	return nil
