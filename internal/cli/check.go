@@ -67,7 +67,9 @@ func (s *Session) check(ctx context.Context, req imager.Request) error {
 		}
 	}
 	shown := s.show(report.Diags)
-	fmt.Fprintf(s.o.Stdout, "%s\n", summary(report))
+	if err == nil {
+		fmt.Fprintf(s.o.Stdout, "%s\n", summary(report))
+	}
 	return errors.Join(err, shown)
 }
 

@@ -195,9 +195,11 @@ func (e *Extension) checkLinks(found *findings, f talos.Facts, all []Service) {
 		}
 		root := containerOf(n.Path)
 		at, err := follow(e.Root, root, n.Path)
-		if escapes(n, root) {
-			found.add(Warning, CodeLinkEscapes, n.Path, "such a link ends at another place in each root that it is seen from; write it from / or shorten it",
-				"the link to %q leaves the root with \"..\"", n.Link)
+		if escapes(n, tree.Root) {
+			found.add(Error, CodeLinkEscapes, n.Path, "it leads out of the extension, whatever is there: write it from / or shorten it", "the link to %q leaves the root with \"..\"", n.Link)
+		} else if escapes(n, root) {
+			found.add(Warning, CodeLinkEscapes, n.Path, "it ends at another place in each root that it is seen from: write it from / or shorten it",
+				"the link to %q leaves the container's root with \"..\"", n.Link)
 		}
 		if err == nil {
 			continue

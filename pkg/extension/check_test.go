@@ -123,10 +123,10 @@ func TestCheckFinds(t *testing.T) {
 				`warning link-dangling: "/usr/local/a": more than 40 links one after another, or a circle`,
 				`warning link-dangling: "/usr/local/b": more than 40 links one after another, or a circle`,
 				`warning link-dangling: "/usr/local/bin/gone": the link leads to "/usr/local/lib/gone", where nothing is`,
-				`warning link-escapes: "/usr/local/bin/out": the link to "../../../../usr/bin/sh" leaves the root with ".."`,
+				`error link-escapes: "/usr/local/bin/out": the link to "../../../../usr/bin/sh" leaves the root with ".."`,
 				`warning link-dangling: "/usr/local/lib/containers/c/x": the link leads to "/usr/local/lib/containers/c/gone", where nothing is`,
 				`warning link-dangling: "/usr/local/lib/containers/c/y": the link leads to "/usr/local/lib/containers/c/gone", where nothing is`,
-				`warning link-escapes: "/usr/local/lib/containers/c/y": the link to "../../x" leaves the root with ".."`,
+				`warning link-escapes: "/usr/local/lib/containers/c/y": the link to "../../x" leaves the container's root with ".."`,
 			}},
 		"firmware links": {nodes: []tree.Node{link("usr/lib/firmware/a", "b"), link("usr/lib/firmware/c", "../../bin/sh")},
 			want: []string{

@@ -151,7 +151,7 @@ func packStep(src *source.Sources, e Extension, base *store.Step, epoch *time.Ti
 	}
 	st.Run = func(ctx context.Context, out store.Output, in []tree.Blob) error {
 		return withSpool(func(spool source.Spool) error {
-			t, err := src.Tree(ctx, e.Artifact, nil, spool)
+			t, err := src.RawTree(ctx, e.Artifact, nil, spool)
 			if err == nil && e.Artifact.Dir {
 				at := epoch
 				if at == nil {

@@ -44,7 +44,7 @@ func CheckExtension(ctx context.Context, src *source.Sources, ref source.Ref, f 
 	}
 	c := &Checked{Arch: f.Arch}
 	err = withSpool(func(spool source.Spool) error {
-		t, err := src.Tree(ctx, a, nil, spool)
+		t, err := src.RawTree(ctx, a, nil, spool)
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (x *ExtensionImage) add(ctx context.Context, p *profile.Profile, e *profile
 	if err != nil {
 		return err
 	}
-	t, err := o.Sources.Tree(ctx, a, nil, nil)
+	t, err := o.Sources.RawTree(ctx, a, nil, nil)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func ownISO(t testing.TB) []byte {
 	menu := "set default=0\nmenuentry \"Talos ISO\" {\n\tlinux /boot/vmlinuz " + cmdline + "\n\tinitrd /boot/initramfs.xz\n}\n"
 	files := smallTree(t, map[string]tree.Blob{
 		"overlay/installers/board": tree.String("no image"),
-		"boot/vmlinuz": tree.String("kernel"), "boot/initramfs.xz": ownInitramfs(t), "boot/grub/grub.cfg": tree.String(menu),
+		"boot/vmlinuz":             tree.String("kernel"), "boot/initramfs.xz": ownInitramfs(t), "boot/grub/grub.cfg": tree.String(menu),
 		"EFI/BOOT/BOOTX64.EFI": stub(), "loader/loader.conf": tree.String("timeout 10\n"),
 	})
 	img := must[*iso9660.Image](t)(iso9660.Plan(files, iso9660.Options{VolumeID: "TALOS_V1_13_9", VolumeSetID: "Talos-v1.13.9", ModTime: time.Unix(0, 0)}))

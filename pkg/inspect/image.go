@@ -108,7 +108,7 @@ func (a *Artefact) openImage(ctx context.Context, s *source.Sources, ref source.
 	if err != nil {
 		return err
 	}
-	t, err := s.Tree(ctx, image, keepBoot, f)
+	t, err := s.RawTree(ctx, image, keepBoot, f)
 	if err != nil {
 		return err
 	}

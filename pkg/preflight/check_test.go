@@ -245,12 +245,12 @@ func TestLinks(t *testing.T) {
 		ext(t, f, "second", file("usr/local/second", 0o644, "")),
 	}}
 	check(t, preflight.Check(target),
+		`extension 0: error link-escapes: "/usr/local/up": the link to "../../../../usr/bin/containerd" leaves the root with ".."`,
 		`extension 0: warning link-dangling: "/usr/local/b": the link to ../bin/none leads to /usr/bin/none, where nothing is`,
 		`extension 0: warning link-dangling: "/usr/local/circle": the link to circle leads to /usr/local/circle, where nothing is`,
 		`extension 0: warning link-dangling: "/usr/local/e": the link to second/x leads to /usr/local/second, where nothing is`,
 		`extension 0: warning link-dangling: "/usr/local/f": the link to /usr/bin/containerd/x leads to /usr/bin/containerd, where nothing is`,
 		`extension 0: warning link-dangling: "/usr/local/lib/containers/agent/g": the link to /usr/bin/containerd leads to /usr, where nothing is`,
-		`extension 0: warning link-escapes: "/usr/local/up": the link to "../../../../usr/bin/containerd" leaves the root with ".."`,
 	)
 }
 

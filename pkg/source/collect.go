@@ -59,8 +59,7 @@ func (c *collector) file(e *entry, p string) {
 		c.fail(e, p, "a name that is not UTF-8")
 		return
 	}
-	switch n.Mode.Type() {
-	case 0:
+	if n.Mode.IsRegular() {
 		if !e.stored {
 			c.missing = append(c.missing, e.from)
 			return
@@ -71,14 +70,6 @@ func (c *collector) file(e *entry, p string) {
 		} else {
 			c.first[e.inode] = p
 		}
-	case fs.ModeSymlink:
-		if climbs(p, n.Link) {
-			c.fail(e, p, fmt.Sprintf("a symbolic link to %q, which is above the root", printable(n.Link)))
-			return
-		}
-	default:
-		c.fail(e, p, fmt.Sprintf("a %s, where only files, directories and links may be", kind(n.Mode)))
-		return
 	}
 	c.nodes = append(c.nodes, n)
 }
@@ -89,6 +80,22 @@ func (c *collector) fail(e *entry, p, what string) {
 	}
 	i := e.from.layer
 	c.err = fmt.Errorf("flatten layer %s: entry %q: %s", layerName(i, c.layers[i].Layer), printable(p), what)
+}
+
+// Plain refuses special files, and symbolic links that climb above the root.
+func Plain(t *tree.Tree) error {
+	for n := range t.All() {
+		switch n.Mode.Type() {
+		case 0, fs.ModeDir:
+		case fs.ModeSymlink:
+			if climbs(n.Path, n.Link) {
+				return fmt.Errorf("%q: a symbolic link to %q, which is above the root", printable(n.Path), printable(n.Link))
+			}
+		default:
+			return fmt.Errorf("%q: a %s, where only files, directories and links may be", printable(n.Path), kind(n.Mode))
+		}
+	}
+	return nil
 }
 
 // climbs tells whether a symbolic link's target goes above the root. (An absolute one starts at the root, as at boot.)

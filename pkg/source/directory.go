@@ -14,7 +14,7 @@ import (
 
 // FromDirectory reads a directory of this machine, normalised, since version control keeps neither owners nor times: owner 0:0, modes 0755
 // and 0644 by the owner's executable bit, every time the Unix epoch, no attributes, hard links as separate files.
-// Symbolic links are kept as they are; one that climbs above the directory, and special files, are errors.
+// Symbolic links are kept as they are, and so are special files: see [Plain].
 func FromDirectory(dir string) (*tree.Tree, error) {
 	lim := Limits{}.withDefaults()
 	st, err := os.Stat(dir)
@@ -72,9 +72,6 @@ func directoryNode(name, p string, d fs.DirEntry) (tree.Node, error) {
 			return n, err
 		}
 		n.Link = filepath.ToSlash(target)
-		if climbs(p, n.Link) {
-			return n, fmt.Errorf("%s: a symbolic link to %q, which is above the root", p, n.Link)
-		}
 	case 0:
 		n.Mode = 0o644
 		if mode&0o100 != 0 {
@@ -84,7 +81,7 @@ func directoryNode(name, p string, d fs.DirEntry) (tree.Node, error) {
 			return n, err
 		}
 	default:
-		return n, fmt.Errorf("%s: a %s, where only files, directories and links may be", p, kind(mode))
+		n.Mode = mode.Type() | 0o644
 	}
 	return n, nil
 }

@@ -67,26 +67,49 @@ func TestFromDirectory(t *testing.T) {
 
 func TestFromDirectoryRefuses(t *testing.T) {
 	t.Parallel()
-	socket := t.TempDir()
-	l, err := net.Listen("unix", socket+"/sock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	climbing, latin, deep := t.TempDir(), t.TempDir(), t.TempDir()
+	latin, deep := t.TempDir(), t.TempDir()
 	for _, err := range []error{
-		os.Symlink("../x", climbing+"/l"), os.WriteFile(latin+"/a\xff", nil, 0o600), os.MkdirAll(deep+strings.Repeat("/d", 130), 0o755),
+		os.WriteFile(latin+"/a\xff", nil, 0o600), os.MkdirAll(deep+strings.Repeat("/d", 130), 0o755),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, c := range []struct{ dir, want string }{
-		{socket, "sock: a socket"}, {climbing, "above the root"}, {latin, "not UTF-8"}, {deep, "128 directories deep"},
-		{climbing + "/none", "no such file"}, {write(t, t.TempDir(), "f=1") + "/f", "no directory"},
+		{latin, "not UTF-8"}, {deep, "128 directories deep"}, {deep + "/none", "no such file"}, {write(t, t.TempDir(), "f=1") + "/f", "no directory"},
 	} {
 		_, err := FromDirectory(c.dir)
 		wantError(t, err, "read directory", c.want)
+	}
+}
+
+// TestDirectoryIsPlain: what should not be there is there for those alone who look for it.
+func TestDirectoryIsPlain(t *testing.T) {
+	t.Parallel()
+	socket, climbing := t.TempDir(), t.TempDir()
+	l, err := net.Listen("unix", socket+"/sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.Symlink("../x", climbing+"/l"); err != nil {
+		t.Fatal(err)
+	}
+	s, _, _ := sources(t, Options{})
+	for _, c := range []struct{ dir, path, want string }{{socket, "sock", `"sock": a socket`}, {climbing, "l", `"l": a symbolic link to "../x", which is above the root`}} {
+		a, err := s.Resolve(t.Context(), Ref{Path: c.dir}, "amd64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Tree(t.Context(), a, nil, nil)
+		wantError(t, err, "read directory", c.want)
+		tr, err := s.RawTree(t.Context(), a, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := tr.Lookup(c.path); !ok {
+			t.Errorf("%s is not there", c.path)
+		}
 	}
 }
 

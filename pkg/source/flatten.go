@@ -38,8 +38,8 @@ type Spool interface {
 // link lands where the link leads inside the tree. The contents of the kept files go to the spool, one after another from offset 0, and the
 // tree's blobs are sections of it. Memory holds metadata only.
 //
-// What keep is false for is left out, but for the parents of what is kept; nil keeps everything. A device, fifo or socket
-// and a symbolic link that climbs above the root are errors where they are kept; all else that is wrong is an error anyway.
+// What keep is false for is left out, but for the parents of what is kept; nil keeps everything. Devices, fifos and symbolic links that
+// climb above the root are kept as well: see [Plain].
 func Flatten(ctx context.Context, layers []Content, keep func(path string) bool, spool Spool, lim Limits) (*tree.Tree, error) {
 	lim = lim.withDefaults()
 	if len(layers) > lim.Layers {
@@ -325,10 +325,15 @@ func (f *flattener) inode(h *tar.Header) (*inode, error) {
 		}
 		ino.node.Mode |= fs.ModeSymlink
 		ino.node.Link = h.Linkname
-	case tar.TypeChar:
-		ino.node.Mode |= fs.ModeDevice | fs.ModeCharDevice
-	case tar.TypeBlock:
+	case tar.TypeChar, tar.TypeBlock:
+		if h.Devmajor < 0 || h.Devmajor > math.MaxUint32 || h.Devminor < 0 || h.Devminor > math.MaxUint32 {
+			return nil, fmt.Errorf("its device %d:%d is out of range", h.Devmajor, h.Devminor)
+		}
+		ino.node.Major, ino.node.Minor = uint32(h.Devmajor), uint32(h.Devminor)
 		ino.node.Mode |= fs.ModeDevice
+		if h.Typeflag == tar.TypeChar {
+			ino.node.Mode |= fs.ModeCharDevice
+		}
 	case tar.TypeFifo:
 		ino.node.Mode |= fs.ModeNamedPipe
 	default:

@@ -291,9 +291,21 @@ func (s *Sources) mustCached(ctx context.Context, digest string, size int64) (tr
 	return b, err
 }
 
-// Tree gets an artifact's layers, several at once, and flattens them: see [Flatten]. A directory, or a tree in memory, is read again and
-// must be as it was when it was resolved; it needs no spool.
+// Tree gets an artifact's layers, several at once, and flattens them: see [Flatten]. What [Plain] refuses is an error. A directory, or a
+// tree in memory, is read again and must be as it was when it was resolved; it needs no spool.
 func (s *Sources) Tree(ctx context.Context, a *Artifact, keep func(path string) bool, spool Spool) (*tree.Tree, error) {
+	t, err := s.RawTree(ctx, a, keep, spool)
+	if err != nil {
+		return nil, err
+	}
+	if err := Plain(t); err != nil {
+		return nil, fmt.Errorf("read %s: %w", a.Ref, err)
+	}
+	return t, nil
+}
+
+// RawTree is Tree for who tells of everything that is there, and refuses it by rules of its own.
+func (s *Sources) RawTree(ctx context.Context, a *Artifact, keep func(path string) bool, spool Spool) (*tree.Tree, error) {
 	if a.Dir {
 		return unchangedTree(a, keep)
 	}
