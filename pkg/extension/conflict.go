@@ -97,15 +97,17 @@ func noun(e Entry) string {
 	return kind(e.Mode.Type())
 }
 
-// accepted are overlaps of official extensions that upstream knows of, by the last part of their names. Each part of a pattern is one of
+// official begins the names of extensions in the catalogue.
+const official = "siderolabs/"
+
+// accepted are overlaps of official extensions that upstream knows of, by their names behind that. Each part of a pattern is one of
 // [path.Match]; "**" at the end stands for all below. Upstream lists files; here they are summed up by directory.
 // Source: github.com/siderolabs/extensions, hack/test/exceptions-amd64.yaml and exceptions-arm64.yaml (August 2026).
 var accepted = []struct{ extensions, paths []string }{
 	{ // built from one kernel tree
 		[]string{"dvb-cx23885", "dvb-m88ds3103", "usb-audio-drivers", "v4l-uvc-drivers", "vc4"},
 		[]string{"usr/lib/modules/*/kernel/sound/**", "usr/lib/modules/*/kernel/drivers/media/**", "usr/lib/modules/*/kernel/drivers/i2c/i2c-mux.ko",
-			"usr/lib/udev/rules.d/60-persistent-v4l.rules", "usr/lib/firmware/dvb-*.fw", "usr/lib/firmware/v4l-*.fw", "usr/local/lib/modprobe.d/*.conf",
-			"usr/local/share/spdx/*"},
+			"usr/lib/udev/rules.d/60-persistent-v4l.rules", "usr/lib/firmware/dvb-*.fw", "usr/lib/firmware/v4l-*.fw", "usr/local/lib/modprobe.d/*.conf"},
 	},
 	{ // each brings a C library
 		[]string{"glibc", "nvidia-container-toolkit-lts", "nvidia-container-toolkit-production"},
@@ -122,9 +124,14 @@ var accepted = []struct{ extensions, paths []string }{
 }
 
 func isAccepted(p, first, second string) bool {
-	for _, a := range accepted {
-		if slices.Contains(a.extensions, path.Base(first)) && slices.Contains(a.extensions, path.Base(second)) &&
-			slices.ContainsFunc(a.paths, func(pattern string) bool { return matches(pattern, p) }) {
+	a, isOfficial := strings.CutPrefix(first, official)
+	b, isToo := strings.CutPrefix(second, official)
+	if !isOfficial || !isToo {
+		return false
+	}
+	for _, known := range accepted {
+		if slices.Contains(known.extensions, a) && slices.Contains(known.extensions, b) &&
+			slices.ContainsFunc(known.paths, func(pattern string) bool { return matches(pattern, p) }) {
 			return true
 		}
 	}

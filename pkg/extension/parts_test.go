@@ -276,6 +276,8 @@ func TestConflicts(t *testing.T) {
 				`warning accepted-overlap: "/etc/cri/conf.d/runsc.toml": siderolabs/gvisor and siderolabs/gvisor-debug have different files; that of siderolabs/gvisor-debug is used`,
 				`error conflict: "/usr/local/bin/runsc": siderolabs/gvisor and siderolabs/gvisor-debug have different files; that of siderolabs/gvisor-debug would be used`,
 			}},
+		"accepted of others": {exts: []Named{named("siderolabs/gvisor", file("etc/cri/conf.d/runsc.toml", "a")), named("gvisor-debug", file("etc/cri/conf.d/runsc.toml", "b"))},
+			want: []string{`error conflict: "/etc/cri/conf.d/runsc.toml": siderolabs/gvisor and gvisor-debug have different files; that of gvisor-debug would be used`}},
 		"hard links": {exts: []Named{named("a", file("usr/local/x", "a"), hard("usr/local/y", "usr/local/x", "a")), named("b", file("usr/local/y", "a"))}},
 		"devices": {exts: []Named{named("a", device("usr/local/x", 1)), named("b", device("usr/local/x", 2)), named("c", device("usr/local/x", 2))},
 			want: []string{`error conflict: "/usr/local/x": a and b have different devices; that of b would be used`}},
