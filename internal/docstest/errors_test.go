@@ -52,6 +52,7 @@ func TestErrors(t *testing.T) {
 	for _, pkg := range []string{"pkg/extension", "pkg/preflight"} {
 		for name, code := range constants(t, pkg, "Code") {
 			named(pkg+" "+name, code)
+			wantFixture(t, pkg+" "+name, code)
 		}
 	}
 	for name, class := range constants(t, "pkg/source", "class") {
@@ -75,6 +76,18 @@ func TestErrors(t *testing.T) {
 		if n == 0 {
 			t.Errorf("docs/errors.md: nothing in the code names the section %q", class)
 		}
+	}
+}
+
+// wantFixture wants an image that has a finding, with what is said of it.
+func wantFixture(t *testing.T, where, code string) {
+	t.Helper()
+	fixture := "pkg/imager/testdata/findings/" + code + ".hcl.txt"
+	said, err := os.ReadFile(filepath.Join(top, fixture))
+	if err != nil {
+		t.Errorf("%s: %v", where, err)
+	} else if !regexp.MustCompile(`(?m)(^|#)` + code + `(:|$)`).Match(said) {
+		t.Errorf("%s: %s does not say %s", where, fixture, code)
 	}
 }
 

@@ -89,16 +89,16 @@ func (e *Extension) checkPaths(found *findings, f talos.Facts) {
 			outside[topmost(n.Path, f.ExtensionPaths)]++
 		}
 	}
+	detail := "extensions may have files below /" + strings.Join(f.ExtensionPaths, ", /")
 	for p, n := range outside {
-		detail := "extensions may have files below /" + strings.Join(f.ExtensionPaths, ", /")
-		if near := talos.Nearest(p, f.ExtensionPaths, 1); len(near) > 0 {
-			detail = fmt.Sprintf("did you mean /%s? %s", near[0], detail)
-		}
+		what := "path is not allowed in extensions"
 		if node, _ := e.Root.Lookup(p); node.Mode.IsDir() {
-			found.add(Error, CodePath, p, detail, "its files (%d) are not allowed in extensions", n)
-		} else {
-			found.add(Error, CodePath, p, detail, "path is not allowed in extensions")
+			what = fmt.Sprintf("its files (%d) are not allowed in extensions", n)
 		}
+		if near := talos.Nearest(p, f.ExtensionPaths, 1); len(near) > 0 {
+			what += fmt.Sprintf(": did you mean /%s?", near[0])
+		}
+		found.add(Error, CodePath, p, detail, "%s", what)
 	}
 }
 

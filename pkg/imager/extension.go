@@ -36,7 +36,7 @@ type extensionInfo struct {
 }
 
 // infoVersion of what is kept of an extension; raise it when that changes.
-const infoVersion = "2"
+const infoVersion = "3"
 
 // inspectExtension says what an extension brings, and what is wrong with it.
 func inspectExtension(t *tree.Tree, f talos.Facts, newest time.Time) extensionInfo {

@@ -3,10 +3,12 @@ package imager_test
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"maps"
 	"net/http/httptest"
@@ -50,6 +52,9 @@ type world struct {
 	host     string
 	registry *httptest.Server
 	digests  map[string]string // of extensions, by name:tag
+
+	kernel string      // that of releases; default: one with nothing but its header
+	root   []tree.Node // further files of their root file system
 }
 
 func newWorld(t testing.TB, versions ...string) *world {
@@ -75,12 +80,35 @@ func (w *world) check(err error) {
 // image is an image of one layer with files.
 func (w *world) image(arch string, files map[string]string) v1.Image {
 	w.t.Helper()
+	var nodes []tree.Node
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		nodes = append(nodes, tree.Node{Path: name, Mode: 0o755, Content: tree.String(files[name])})
+	}
+	return w.imageOf(arch, nodes)
+}
+
+// tarTypes of nodes that are no files.
+var tarTypes = map[fs.FileMode]byte{
+	0: tar.TypeReg, fs.ModeDir: tar.TypeDir, fs.ModeSymlink: tar.TypeSymlink, fs.ModeNamedPipe: tar.TypeFifo, fs.ModeDevice | fs.ModeCharDevice: tar.TypeChar,
+}
+
+// imageOf is an image of one layer with nodes of any type.
+func (w *world) imageOf(arch string, nodes []tree.Node) v1.Image {
+	w.t.Helper()
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		w.check(tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(files[name])), ModTime: time.Unix(1e9, 5e8), Format: tar.FormatPAX}))
-		_, err := io.WriteString(tw, files[name])
-		w.check(err)
+	for _, n := range nodes {
+		h := &tar.Header{Name: n.Path, Typeflag: tarTypes[n.Mode.Type()], Mode: int64(n.Mode.Perm()), Linkname: n.Link, Size: n.Size(), ModTime: time.Unix(1e9, 5e8), Format: tar.FormatPAX}
+		if n.Mode&fs.ModeSetuid != 0 {
+			h.Mode |= 0o4000
+		}
+		w.check(tw.WriteHeader(h))
+		if n.Content != nil {
+			content, err := tree.ReadAll(n.Content)
+			w.check(err)
+			_, err = tw.Write(content)
+			w.check(err)
+		}
 	}
 	w.check(tw.Close())
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
@@ -99,14 +127,19 @@ func (w *world) image(arch string, files map[string]string) v1.Image {
 // publish pushes an image for both architectures as an index, and returns its digest.
 func (w *world) publish(repository string, files func(arch string) map[string]string) string {
 	w.t.Helper()
+	return w.push("siderolabs/"+repository, func(arch string) v1.Image { return w.image(arch, files(arch)) })
+}
+
+func (w *world) push(repository string, image func(arch string) v1.Image) string {
+	w.t.Helper()
 	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, arch := range []string{"amd64", "arm64"} {
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add:        w.image(arch, files(arch)),
+			Add:        image(arch),
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{Architecture: arch, OS: "linux"}},
 		})
 	}
-	ref, err := name.ParseReference(w.host + "/siderolabs/" + repository)
+	ref, err := name.ParseReference(w.host + "/" + repository)
 	w.check(err)
 	w.check(remote.WriteIndex(ref, index))
 	digest, err := index.Digest()
@@ -140,7 +173,7 @@ func (w *world) release(version string) {
 		files := map[string]string{}
 		for arch, machine := range map[string]uint16{"amd64": 0x8664, "arm64": 0xaa64} {
 			dir := "usr/install/" + arch + "/"
-			files[dir+"vmlinuz"] = fakeKernel("6.18.0-talos")
+			files[dir+"vmlinuz"] = cmp.Or(w.kernel, fakeKernel("6.18.0-talos"))
 			files[dir+"initramfs.xz"] = initrd
 			files[dir+"systemd-stub.efi"] = fakeStub(machine)
 			files[dir+"systemd-boot.efi"] = fakeStub(machine) + "sd-boot " + arch
@@ -163,11 +196,11 @@ func (w *world) release(version string) {
 
 func (w *world) baseInitramfs(version string) string {
 	w.t.Helper()
-	root, err := tree.New([]tree.Node{
+	root, err := tree.New(append([]tree.Node{
 		{Path: "etc/os-release", Mode: 0o644, Content: tree.String(version)},
 		{Path: "usr/lib/modules/6.18.0-talos/modules.order", Mode: 0o644, Content: tree.String("")},
-		{Path: "usr/lib/modules/6.18.0-talos/modules.builtin", Mode: 0o644, Content: tree.String("")},
-	})
+		{Path: "usr/lib/modules/6.18.0-talos/modules.builtin", Mode: 0o644, Content: tree.String("kernel/drivers/block/virtio_blk.ko\n")},
+	}, w.root...))
 	w.check(err)
 	f, err := os.Create(filepath.Join(w.t.TempDir(), "rootfs"))
 	w.check(err)

@@ -244,7 +244,10 @@ func (c *checked) weigh(ctx context.Context) error {
 		add(info.Intel, steps.Intel, &cost.Microcode)
 		add(info.AMD, steps.AMD, &amd[i])
 	}
-	if dep := c.modulesDep(c.infos); dep != nil {
+	noIndex := slices.ContainsFunc(c.found, func(f preflight.Finding) bool { // there can be none
+		return f.Code == preflight.CodeKernelRelease || f.Code == preflight.CodeModule
+	})
+	if dep := c.modulesDep(c.infos); dep != nil && !noIndex {
 		add(true, dep, &s.ModulesDep)
 	}
 	if err := g.Wait(); err != nil {

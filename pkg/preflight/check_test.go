@@ -283,6 +283,7 @@ func TestPolicy(t *testing.T) {
 		ext(t, f, "siderolabs/e", exe("usr/local/bin/e", elftest.Program{Machine: elf.EM_AARCH64}), exe("usr/local/bin/f", elftest.Program{Type: elf.ET_EXEC})),
 		{Name: "siderolabs/f", Modules: preflight.Modules{Releases: []string{"5.4.0"}}},
 		{Name: "siderolabs/g", Findings: []extension.Finding{{Severity: extension.Error, Code: preflight.CodeUnusable, Summary: "no manifest"}}},
+		{Name: "siderolabs/h", Modules: preflight.Modules{Releases: []string{"6.18.0-talos"}, Bad: []preflight.BadModule{{Path: "extras/a.ko", Cause: "the file is no ELF object"}}}},
 	}, Kernel: preflight.Kernel{Release: "6.18.0-talos"}}
 	for i := range target.Extensions {
 		target.Extensions[i].Official = strings.HasPrefix(target.Extensions[i].Name, "siderolabs/")
@@ -297,6 +298,7 @@ func TestPolicy(t *testing.T) {
 		`extension 5: warning elf-machine: "/usr/local/bin/e": it is for arm64, the image for amd64`,
 		`extension 6: error kernel-release: "/usr/lib/modules/5.4.0": its modules are for the kernel 5.4.0, Talos v1.13.9 has 6.18.0-talos`,
 		`extension 7: error unusable: no manifest`,
+		`extension 8: error module: "/usr/lib/modules/6.18.0-talos/extras/a.ko": the file is no ELF object`,
 	)
 }
 

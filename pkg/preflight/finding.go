@@ -34,7 +34,7 @@ const (
 
 // stopping are what an official image can be wrong in so that the machine would not start, or its image not be made. Anything else in a
 // digest-pinned image of the catalogue is a warning: upstream has built and tried it. This is the only place that tells the two apart.
-var stopping = []string{CodeUnusable, CodeMachine, CodeKernelRelease}
+var stopping = []string{CodeUnusable, CodeMachine, CodeKernelRelease, CodeModule}
 
 // Subject is what of a profile a finding is about.
 type Subject int

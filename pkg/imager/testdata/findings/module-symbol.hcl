@@ -1,0 +1,12 @@
+talos {
+  version = "v1.13.9"
+}
+
+extension "agent" {
+  image = "ghcr.io/test/module-symbol:1"
+}
+
+image "metal" {
+  extensions = [extension.agent]
+  output "uki" {}
+}

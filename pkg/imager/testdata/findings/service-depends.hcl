@@ -1,0 +1,27 @@
+talos {
+  version = "v1.13.9"
+}
+
+extension "agent" {
+  version = "1"
+  files = {
+    "/usr/local/lib/containers/agent/bin/agent" = { content = "", mode = "0755" }
+    "/usr/local/etc/containers/agent.yaml" = {
+      content = <<-EOT
+        name: agent
+        container:
+          entrypoint: /bin/agent
+        restart: always
+        depends:
+          - service: cri
+            path: /run/x.sock
+          - network: [dns]
+      EOT
+    }
+  }
+}
+
+image "metal" {
+  extensions = [extension.agent]
+  output "uki" {}
+}

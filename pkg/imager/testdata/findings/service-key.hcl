@@ -1,0 +1,24 @@
+talos {
+  version = "v1.13.9"
+}
+
+extension "agent" {
+  version = "1"
+  files = {
+    "/usr/local/lib/containers/agent/bin/agent" = { content = "", mode = "0755" }
+    "/usr/local/etc/containers/agent.yaml" = {
+      content = <<-EOT
+        name: agent
+        container:
+          entrypoint: /bin/agent
+        restart: always
+        logtoconsole: true
+      EOT
+    }
+  }
+}
+
+image "metal" {
+  extensions = [extension.agent]
+  output "uki" {}
+}

@@ -1,0 +1,15 @@
+talos {
+  version = "v1.13.9"
+}
+
+extension "agent" {
+  version = "1"
+  files = {
+    "/usr/local/share/agent" = { content = "" }
+  }
+}
+
+image "metal" {
+  extensions = [extension.agent]
+  output "disk" {}
+}
