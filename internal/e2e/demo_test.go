@@ -16,6 +16,7 @@ import (
 	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/imager"
+	"github.com/talosmith/talosmith/pkg/profile"
 )
 
 // TestDemo does what README says of a fresh machine: `mage demo`, and `mage vm` with what that made.
@@ -34,6 +35,8 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "extensions.hcl"), string(read(t, filepath.Join(top, "extensions.hcl"))))
+	const noLock = "nobody reads this\n"
+	write(t, filepath.Join(dir, "extensions.lock.json"), noLock)
 	r := run{command: ourCommand(t), dir: dir, args: []string{"demo"}, env: map[string]string{"TALOSMITH_CACHE": b.cache}}
 
 	listed := run{command: r.command, dir: dir, args: []string{"-l"}}.must(t).stdout
@@ -48,6 +51,12 @@ func TestDemo(t *testing.T) {
 		t.Errorf("it does not say what it is: %s", first)
 	}
 	out := filepath.Join(dir, "out/demo")
+	if lock := string(read(t, filepath.Join(dir, "extensions.lock.json"))); lock != noLock {
+		t.Errorf("the demo writes the profile's lock:\n%s", lock)
+	}
+	if lock, err := profile.ReadLock(filepath.Join(out, "extensions.lock.json")); err != nil || len(lock.Pins) < 8 {
+		t.Errorf("the demo's own lock: %+v, %v", lock, err)
+	}
 	var files []string
 	for _, name := range list(t, out) {
 		if ext := filepath.Ext(name); ext != ".json" {
