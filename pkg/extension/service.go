@@ -19,6 +19,8 @@ import (
 // Service is the specification of an extension service, which Talos runs as a container "ext-<name>".
 // Source: pkg/machinery/extensions/services/services.go.
 type Service struct {
+	// File is the path of the specification, which may have any name.
+	File      string    `yaml:"-"`
 	Name      string    `yaml:"name"`
 	Container Container `yaml:"container"`
 	// Depends are what it waits for.
@@ -204,6 +206,9 @@ func checkKeys(found *findings, name string, n *yaml.Node, t reflect.Type, depth
 		var known []string
 		for i := range t.NumField() {
 			key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			if key == "-" {
+				continue
+			}
 			fields[key] = t.Field(i).Type
 			known = append(known, key)
 		}
@@ -248,6 +253,7 @@ func (e *Extension) servicesOf(found *findings) []Service {
 			continue
 		}
 		s, wrong := ParseService(n.Path, file)
+		s.File = n.Path
 		*found = append(*found, wrong...)
 		if first, twice := taken[s.Name]; twice && s.Name != "" {
 			found.add(Error, CodeServiceName, n.Path, "Talos skips the second", "name %q is that of /%s, too", s.Name, first)
@@ -276,7 +282,7 @@ func (e *Extension) serviceFile(n tree.Node) ([]byte, error) {
 // checkServiceRoots looks for what services run.
 func (e *Extension) checkServiceRoots(found *findings, all []Service) {
 	for _, s := range all {
-		file, root := ServicePath(s.Name), ServiceRoot(s.Name)
+		file, root := s.File, ServiceRoot(s.Name)
 		if n, ok := e.Root.Lookup(root); !ok || !n.Mode.IsDir() {
 			found.add(Error, CodeServiceMissing, file, "put the container's files there; an empty directory does where all is mounted",
 				"the container's root /%s is missing", root)

@@ -69,6 +69,7 @@ func Check(t Target) []Finding {
 		c.services(i)
 		c.links(i)
 	}
+	c.twins()
 	if c.root.tired() {
 		c.image(extension.Warning, CodeLibrary, "thousands of programs, or links that lead in circles", "not every program, link and mount was looked at: there are too many")
 	}

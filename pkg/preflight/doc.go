@@ -27,4 +27,4 @@ package preflight
 import "github.com/talosmith/talosmith/pkg/elfinfo"
 
 // Version of what [Contents] are; raise it when that changes.
-const Version = "1." + elfinfo.Version
+const Version = "2." + elfinfo.Version

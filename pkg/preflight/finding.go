@@ -53,7 +53,7 @@ type Finding struct {
 	Of    Subject
 	Index int
 
-	// other is the second extension of a conflict.
+	// other is the second extension, where two are in each other's way.
 	other    int
 	conflict bool
 }

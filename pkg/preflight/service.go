@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ func (c *checker) services(ext int) {
 	services := c.Extensions[ext].Contents.Services
 	for i := range services {
 		s := &services[i]
-		file := extension.ServicePath(s.Name)
+		file := s.File
 		root := c.root.machine().resolve(extension.ServiceRoot(s.Name))
 		if root.state != there || root.file == nil || !root.file.Mode.IsDir() {
 			c.add(ext, extension.Error, extension.CodeServiceMissing, file, "put the container's files there; an empty directory does where all is mounted",
@@ -23,6 +24,38 @@ func (c *checker) services(ext int) {
 		}
 		c.mounts(ext, s, file)
 		c.entrypoint(ext, s, file)
+	}
+}
+
+// twins finds services of one name in several extensions: of files at different paths, since those at one are a conflict anyway. Talos reads
+// them by the names of the files.
+func (c *checker) twins() {
+	type owned struct {
+		*extension.Service
+		ext int
+	}
+	at := map[string]owned{} // by file: that of the upper layer
+	for i, e := range c.Extensions {
+		if e.Contents == nil {
+			continue
+		}
+		for j := range e.Contents.Services {
+			s := &e.Contents.Services[j]
+			at[s.File] = owned{s, i}
+		}
+	}
+	named := map[string]owned{}
+	for _, file := range slices.Sorted(maps.Keys(at)) {
+		s := at[file]
+		first, twice := named[s.Name]
+		switch {
+		case !twice:
+			named[s.Name] = s
+		case first.ext != s.ext:
+			c.add(s.ext, extension.Error, extension.CodeServiceName, file, "Talos skips the second", "the name %s is that of /%s in %s, too", s.Name, first.File, c.Extensions[first.ext].Name)
+			f := &c.found[len(c.found)-1]
+			f.other, f.conflict = first.ext, true
+		}
 	}
 }
 
