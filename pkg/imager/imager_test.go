@@ -397,10 +397,13 @@ image "metal" {
   output "uki" {}
 }
 `, imager.Request{})
-	for _, want := range []string{`no extension "siderolabs/tinny". Did you mean "siderolabs/tiny"?`, "nobody/home:1", `"siderolabs/nothing-like-it"`} {
-		if err == nil || !strings.Contains(fmt.Sprint(diagText(err)), want) {
+	rest := diagText(err)
+	for _, want := range []string{`no extension "siderolabs/tinny". Did you mean "siderolabs/tiny"?`, "nobody/home:1", `"siderolabs/nothing-like-it"`} { // in the source's order
+		_, after, ok := strings.Cut(rest, want)
+		if !ok {
 			t.Errorf("missing %q in\n%s", want, diagText(err))
 		}
+		rest = after
 	}
 	for _, c := range []struct {
 		req  imager.Request

@@ -57,8 +57,9 @@ func (r *resolver) mayKeep(pin profile.Pin, from string) bool {
 	return pin.From == from || r.p.Talos.AllowMixedReleases
 }
 
-// sortFound brings what was found into an order that does not depend on who answered first.
+// sortFound brings what was found, and what was not, into an order that does not depend on who answered first.
 func (r *Resolution) sortFound() {
+	slices.SortFunc(r.Missed, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	slices.SortFunc(r.Found, func(a, b Found) int {
 		if n := strings.Compare(a.Name, b.Name); n != 0 {
 			return n

@@ -90,7 +90,7 @@ func Resolve(ctx context.Context, p *profile.Profile, req Request, src *source.S
 	}
 	_ = r.work.Wait() // what went wrong is in diags
 	r.res.sortFound()
-	return r.res, jobs, r.diags
+	return r.res, jobs, inOrder(r.diags)
 }
 
 type resolver struct {
