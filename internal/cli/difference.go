@@ -66,11 +66,11 @@ func kindOf(name string) string {
 }
 
 func (o InspectOptions) diffArtefacts(ctx context.Context, from, to string) (*inspect.Differences, error) {
-	a, err := o.open(ctx, from)
+	a, err := o.open(ctx, from, true)
 	if err != nil {
 		return nil, err
 	}
-	b, err := o.open(ctx, to)
+	b, err := o.open(ctx, to, true)
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

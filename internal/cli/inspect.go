@@ -36,7 +36,7 @@ func (o InspectOptions) options() Options {
 }
 
 // open is what [inspect.Open] needs of this machine: no profile, so registries are those of the environment.
-func (o InspectOptions) open(ctx context.Context, ref string) (*inspect.Artefact, error) {
+func (o InspectOptions) open(ctx context.Context, ref string, allFiles bool) (*inspect.Artefact, error) {
 	cache, err := CacheDir(o.Env)
 	if err != nil {
 		return nil, err
@@ -48,13 +48,13 @@ func (o InspectOptions) open(ctx context.Context, ref string) (*inspect.Artefact
 	}
 	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime}))
 	sources := source.New(source.Options{Bundle: bundleFile(o.Env), Cache: filepath.Join(cache, "downloads"), Mirrors: mirrors, Log: log})
-	return inspect.Open(ctx, ref, inspect.Options{Sources: sources, Arch: o.Arch})
+	return inspect.Open(ctx, ref, inspect.Options{Sources: sources, Arch: o.Arch, AllFiles: allFiles})
 }
 
 // Inspect tells what an artefact is made of.
 func Inspect(ctx context.Context, ref string, o InspectOptions) error {
 	o = o.withDefaults()
-	a, err := o.open(ctx, ref)
+	a, err := o.open(ctx, ref, o.Files)
 	if err != nil {
 		return err
 	}

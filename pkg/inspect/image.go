@@ -108,7 +108,11 @@ func (a *Artefact) openImage(ctx context.Context, s *source.Sources, ref source.
 	if err != nil {
 		return err
 	}
-	t, err := s.RawTree(ctx, image, keepBoot, f)
+	keep := keepBoot
+	if a.o.AllFiles {
+		keep = nil
+	}
+	t, err := s.RawTree(ctx, image, keep, f)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ type Options struct {
 	Sources *source.Sources
 	// Arch is the architecture of an image that there are several of; by default amd64, else arm64.
 	Arch string
+	// AllFiles are those of an image that nothing boots, too: for [Artefact.Files] and [Diff] to be complete.
+	AllFiles bool
 	// Temp is the folder for temporary files; by default the system's.
 	Temp string
 }

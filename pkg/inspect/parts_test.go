@@ -112,3 +112,22 @@ func TestFiles(t *testing.T) {
 		}
 	}
 }
+
+// Of an image, what nothing boots is listed where everything is asked for.
+func TestAllFiles(t *testing.T) {
+	w := newWorld(t)
+	for _, all := range []bool{false, true} {
+		a := must[*inspect.Artefact](t)(inspect.Open(context.Background(), w.dockerSave(), inspect.Options{AllFiles: all}))
+		found := false
+		err := a.Files(context.Background(), func(f inspect.File) error {
+			found = found || f.Layer == "image" && f.Path == "bin/installer"
+			return nil
+		})
+		if err != nil || found != all || a.Report.Kind != inspect.KindInstaller {
+			t.Errorf("%v: found %v, %v", all, found, err)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
