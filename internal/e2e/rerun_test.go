@@ -256,21 +256,25 @@ func TestInterrupted(t *testing.T) {
 		return true
 	})
 	env := map[string]string{"TALOSMITH_CACHE": cache, "TALOSMITH_MIRRORS": p.mirror()}
-	grown := func(pattern string, least int64) func() bool {
-		return func() bool {
-			files, err := filepath.Glob(pattern)
-			return err == nil && slices.ContainsFunc(files, func(name string) bool {
-				st, err := os.Stat(name)
-				return err == nil && st.Size() >= least
-			})
+	// grown tells of files that a killed run has not left.
+	grown := func(pattern string, least int64) func() func() bool {
+		return func() func() bool {
+			left, _ := filepath.Glob(pattern)
+			return func() bool {
+				files, err := filepath.Glob(pattern)
+				return err == nil && slices.ContainsFunc(files, func(name string) bool {
+					st, err := os.Stat(name)
+					return err == nil && st.Size() >= least && !slices.Contains(left, name)
+				})
+			}
 		}
 	}
 	for _, moment := range []struct {
 		name  string
 		stall bool
-		is    func() bool
+		wait  func() func() bool
 	}{
-		{"download", true, func() bool { return stalled.Swap(0) > 0 }},
+		{"download", true, func() func() bool { return func() bool { return stalled.Swap(0) > 0 } }},
 		{"step", false, grown(filepath.Join(cache, "store/run/tmp/*"), 1)},
 		{"artefact", false, grown(filepath.Join(out, ".tmp-*"), 1<<20)},
 	} {
@@ -278,10 +282,11 @@ func TestInterrupted(t *testing.T) {
 			name := fmt.Sprintf("%s, %v", moment.name, signal)
 			stall.Store(moment.stall)
 			stalled.Store(0)
+			is := moment.wait()
 			c := run{dir: dir, args: []string{"all"}, env: env}.start(t)
 			done := make(chan result, 1)
 			go func() { done <- c.wait() }()
-			for reached := false; !reached; reached = moment.is() {
+			for reached := false; !reached; reached = is() {
 				select {
 				case res := <-done:
 					t.Fatalf("%s: too late: %s", name, res)
