@@ -90,6 +90,22 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
+// BenchmarkWriteThrifty is to be compared with the best level of BenchmarkWrite.
+func BenchmarkWriteThrifty(b *testing.B) {
+	_, tr := goTools(b)
+	b.ReportAllocs()
+	start := cpu(b)
+	var n int64
+	for b.Loop() {
+		var err error
+		if n, err = Write(discard{}, tr, Options{Thrifty: true}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric((cpu(b)-start)/float64(b.N), "cpu-s/op")
+	b.ReportMetric(float64(n)/1e6, "MB")
+}
+
 func BenchmarkWriteSmallFiles(b *testing.B) {
 	var nodes []tree.Node
 	for i := range 5000 {

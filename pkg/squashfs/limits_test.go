@@ -134,6 +134,8 @@ func TestRefusesOptions(t *testing.T) {
 		"level 5":               {Level: 5},
 		"level -1":              {Level: -1},
 		"level 1":               {Level: 1, Compression: XZ},
+		"level 3":               {Level: 3, Thrifty: true},
+		"level 0":               {Thrifty: true, Compression: XZ},
 		"workers -1":            {Workers: -1},
 		"1969-12-31T23:59:59Z":  {ModTime: time.Unix(-1, 0)},
 		"2106-02-07T06:28:16Z":  {ModTime: time.Unix(1<<32, 0)},

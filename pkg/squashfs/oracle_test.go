@@ -155,7 +155,7 @@ func TestUnsquashfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []Options{{}, {BlockSize: testBlock}, {Compression: XZ, BlockSize: 128 << 10}, {BlockSize: 1 << 20, Level: 1}} {
+	for _, o := range []Options{{}, {Thrifty: true}, {BlockSize: testBlock}, {Compression: XZ, BlockSize: 128 << 10}, {BlockSize: 1 << 20, Level: 1}} {
 		t.Run(fmt.Sprintf("%s-%d", o.Compression, o.BlockSize), func(t *testing.T) {
 			t.Parallel()
 			img := writeFile(t, mustWrite(t, tr, o))

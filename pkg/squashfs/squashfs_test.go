@@ -200,12 +200,13 @@ func TestRoundTrip(t *testing.T) {
 		{},
 		{BlockSize: testBlock},
 		{BlockSize: testBlock, Level: 1},
+		{BlockSize: testBlock, Thrifty: true},
 		{BlockSize: 128 << 10, Level: 3, Workers: 1},
 		{BlockSize: 1 << 20, Level: 2},
 		{Compression: XZ, BlockSize: testBlock},
 		{Compression: XZ, BlockSize: 128 << 10},
 	} {
-		t.Run(fmt.Sprintf("%s-%d-%d", o.Compression, o.BlockSize, o.Level), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s-%d-%d-%t", o.Compression, o.BlockSize, o.Level, o.Thrifty), func(t *testing.T) {
 			t.Parallel()
 			img := mustWrite(t, want, o)
 			sameTree(t, mustRead(t, img), want)

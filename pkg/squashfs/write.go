@@ -16,9 +16,10 @@ import (
 type Options struct {
 	Compression Compression // default ZSTD
 	Level       int         // for ZSTD: a zstd.EncoderLevel of klauspost/compress, 1 (fastest) to 4 (best); 0 is the best
+	Thrifty     bool        // for the best level of ZSTD: leave a block to the second best where that gives nearly the same: 25 % less time, 1 % more bytes
 	BlockSize   int         // in bytes, a power of two from 4096 to 1 MiB; 0 is DefaultBlockSize
 	ModTime     time.Time   // of the file system; the zero time is the Unix epoch
-	Workers     int         // how many blocks are compressed at once; 0 is GOMAXPROCS, but at most 6: each takes up to 40 MiB
+	Workers     int         // how many blocks are compressed at once; 0 is GOMAXPROCS, but at most 6: each takes up to 50 MiB
 }
 
 // DefaultBlockSize of images. A tree of Go programs has, at the best level, 109 % of the size that mksquashfs makes of it with
@@ -51,6 +52,8 @@ func (o Options) resolve() (Options, error) {
 		return o, fmt.Errorf("level %d: %q has no levels; leave it 0", o.Level, o.Compression)
 	case o.Compression == ZSTD && (o.Level < int(zstd.SpeedFastest) || o.Level > int(zstd.SpeedBestCompression)):
 		return o, fmt.Errorf("level %d: must be from %d to %d", o.Level, zstd.SpeedFastest, zstd.SpeedBestCompression)
+	case o.Thrifty && o.Level != int(zstd.SpeedBestCompression):
+		return o, fmt.Errorf("level %d: thrift saves time of the level %d only", o.Level, zstd.SpeedBestCompression)
 	case o.Workers < 0:
 		return o, fmt.Errorf("workers %d: must not be negative", o.Workers)
 	}
