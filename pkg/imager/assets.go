@@ -37,7 +37,7 @@ func assetsStep(src *source.Sources, b base, f talos.Facts) *store.Step {
 		Name: "assets", Label: fmt.Sprintf("%s %s", b, f.Arch),
 		Params: []any{source.Version, uki.Version, b.digests(), needed, installerPaths, grub},
 		Run: func(ctx context.Context, out store.Output, _ []tree.Blob) error {
-			return withSpool(func(spool source.Spool) error {
+			return withSpool(src, func(spool source.Spool) error {
 				t, err := b.tree(ctx, src, keep, spool)
 				if err != nil {
 					return err

@@ -150,7 +150,7 @@ func packStep(src *source.Sources, e Extension, base *store.Step, epoch *time.Ti
 		st.Params = []any{st.Params, epoch.Unix()}
 	}
 	st.Run = func(ctx context.Context, out store.Output, in []tree.Blob) error {
-		return withSpool(func(spool source.Spool) error {
+		return withSpool(src, func(spool source.Spool) error {
 			t, err := src.RawTree(ctx, e.Artifact, nil, spool)
 			if err == nil && e.Artifact.Dir {
 				at := epoch

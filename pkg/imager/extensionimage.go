@@ -43,7 +43,7 @@ func CheckExtension(ctx context.Context, src *source.Sources, ref source.Ref, f 
 		return nil, err
 	}
 	c := &Checked{Arch: f.Arch}
-	err = withSpool(func(spool source.Spool) error {
+	err = withSpool(src, func(spool source.Spool) error {
 		t, err := src.RawTree(ctx, a, nil, spool)
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func (x *ExtensionImage) add(ctx context.Context, p *profile.Profile, e *profile
 		return err
 	}
 	x.Checked = append(x.Checked, c)
-	img, err := x.image(ctx, t, arch, o.Epoch)
+	img, err := x.image(ctx, t, arch, o)
 	if err == nil {
 		x.images = append(x.images, img)
 	}
@@ -171,12 +171,12 @@ func (x *ExtensionImage) add(ctx context.Context, p *profile.Profile, e *profile
 }
 
 // image makes the image of one architecture.
-func (x *ExtensionImage) image(ctx context.Context, t *tree.Tree, arch string, epoch time.Time) (*ociImage, error) {
-	layer, diffID, err := x.layer(ctx, t, epoch)
+func (x *ExtensionImage) image(ctx context.Context, t *tree.Tree, arch string, o PackOptions) (*ociImage, error) {
+	layer, diffID, err := x.layer(ctx, t, o)
 	if err != nil {
 		return nil, err
 	}
-	at := v1.Time{Time: epoch.UTC()}
+	at := v1.Time{Time: o.Epoch.UTC()}
 	config, err := json.Marshal(v1.ConfigFile{
 		Architecture: arch, OS: "linux", Created: at, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{diffID}},
 		History: []v1.History{{Created: at, CreatedBy: "talosmith extension " + x.Name}},
@@ -197,21 +197,18 @@ func (x *ExtensionImage) image(ctx context.Context, t *tree.Tree, arch string, e
 }
 
 // layer writes a tree as a compressed tar archive into a spool.
-func (x *ExtensionImage) layer(ctx context.Context, t *tree.Tree, epoch time.Time) (b blob, diffID v1.Hash, err error) {
-	f, err := os.CreateTemp("", "talosmith-")
+func (x *ExtensionImage) layer(ctx context.Context, t *tree.Tree, o PackOptions) (b blob, diffID v1.Hash, err error) {
+	f, err := o.Sources.Temp()
 	if err != nil {
 		return b, diffID, err
 	}
 	x.spools = append(x.spools, f)
-	if err := os.Remove(f.Name()); err != nil {
-		return b, diffID, err
-	}
 	compressed, plain := sha256.New(), sha256.New()
 	z, err := gzip.NewWriterLevel(io.MultiWriter(f, compressed), gzip.BestCompression)
 	if err != nil {
 		return b, diffID, err
 	}
-	if err := writeTar(ctx, io.MultiWriter(z, plain), t, epoch); err != nil {
+	if err := writeTar(ctx, io.MultiWriter(z, plain), t, o.Epoch); err != nil {
 		return b, diffID, err
 	}
 	if err := z.Close(); err != nil {

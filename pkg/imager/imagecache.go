@@ -49,7 +49,7 @@ func imageCacheStep(src *source.Sources, a *source.Artifact) *store.Step {
 	return &store.Step{
 		Name: "imagecache", Label: a.Ref.String(), Params: []any{source.Version, digests(a)},
 		Run: func(ctx context.Context, out store.Output, _ []tree.Blob) error {
-			return withSpool(func(spool source.Spool) error {
+			return withSpool(src, func(spool source.Spool) error {
 				t, err := src.Tree(ctx, a, nil, spool)
 				if err != nil {
 					return err

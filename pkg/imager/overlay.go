@@ -123,7 +123,7 @@ func overlayStep(src *source.Sources, o *Overlay, a *source.Artifact) *store.Ste
 	return &store.Step{
 		Name: "overlay", Label: o.Name + " " + a.Arch, Params: []any{source.Version, overlay.Version, digests(a), o.Name},
 		Run: func(ctx context.Context, out store.Output, _ []tree.Blob) error {
-			return withSpool(func(spool source.Spool) error {
+			return withSpool(src, func(spool source.Spool) error {
 				t, err := src.Tree(ctx, a, overlay.Keep(o.Name), spool)
 				if err != nil {
 					return err

@@ -57,7 +57,7 @@ func (r *resolver) overlayCatalogue() *talos.OverlayCatalogue {
 }
 
 func readOverlays(ctx context.Context, src *source.Sources, a *source.Artifact) (c *talos.OverlayCatalogue, err error) {
-	err = withSpool(func(spool source.Spool) error {
+	err = withSpool(src, func(spool source.Spool) error {
 		files, err := src.Tree(ctx, a, func(p string) bool { return p == talos.CatalogueOverlays }, spool)
 		if err != nil {
 			return err

@@ -43,12 +43,12 @@ func withPack(ctx context.Context, b tree.Blob, fn func(*tree.Tree) error) error
 }
 
 // withSpool gives fn a temporary file, which is gone afterwards.
-func withSpool(fn func(source.Spool) error) error {
-	f, err := os.CreateTemp("", "talosmith-")
+func withSpool(src *source.Sources, fn func(source.Spool) error) error {
+	f, err := src.Temp()
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(f.Name()), fn(f), f.Close())
+	return errors.Join(fn(f), f.Close())
 }
 
 func writeJSON(out store.Output, v any) error {

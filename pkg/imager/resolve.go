@@ -314,7 +314,7 @@ func ReadCatalogue(ctx context.Context, t profile.Talos, src *source.Sources) (*
 }
 
 func readCatalogue(ctx context.Context, src *source.Sources, a *source.Artifact) (c *talos.Catalogue, err error) {
-	err = withSpool(func(spool source.Spool) error {
+	err = withSpool(src, func(spool source.Spool) error {
 		files, err := src.Tree(ctx, a, func(p string) bool { return p == talos.CatalogueDigests || p == talos.CatalogueDescriptions }, spool)
 		if err != nil {
 			return err

@@ -22,15 +22,17 @@ import (
 // The cache directory:
 //
 //	blobs/sha256/HEX    verified content; complete by rename
-//	partial/HEX         a download under way, or what an interrupted one left
+//	partial/HEX         a download under way, or what an interrupted one left; and files that are removed as soon as they are open
 //	locks/HE            held by the process that writes a blob whose digest begins so; stays for ever, as removing a lock races
 
 func (s *Sources) blobFile(digest string) string {
 	return filepath.Join(s.cache, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
 }
 
+func (s *Sources) partialDir() string { return filepath.Join(s.cache, "partial") }
+
 func (s *Sources) partialFile(digest string) string {
-	return filepath.Join(s.cache, "partial", strings.TrimPrefix(digest, "sha256:"))
+	return filepath.Join(s.partialDir(), strings.TrimPrefix(digest, "sha256:"))
 }
 
 func (s *Sources) lockFile(digest string) string {
