@@ -303,7 +303,7 @@ func hashOf(b tree.Blob) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	_, err = io.CopyBuffer(h, r, make([]byte, 1<<20))
+	_, err = io.CopyBuffer(h, r, make([]byte, 64<<10))
 	if err := errors.Join(err, r.Close()); err != nil {
 		return "", err
 	}

@@ -42,8 +42,8 @@ func createOut(ctx context.Context, name string) (*outFile, error) {
 	return o, nil
 }
 
-// zeroPage is what holes are hashed from.
-var zeroPage [1 << 20]byte
+// zeroPage is what holes are hashed from. Hashing cannot be interrupted, and holds up the garbage collector: it goes by pieces.
+var zeroPage [64 << 10]byte
 
 // WriteAt implements io.WriterAt for ascending offsets, and fails once the build is cancelled.
 func (o *outFile) WriteAt(p []byte, off int64) (int, error) {

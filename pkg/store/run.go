@@ -71,7 +71,7 @@ func digestOf(ctx context.Context, f *os.File) (Result, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return Result{}, err
 	}
-	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{f}, make([]byte, 1<<20))
+	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{f}, make([]byte, 64<<10))
 	return Result{h.digest(), n}, err
 }
 
