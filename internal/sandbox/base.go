@@ -106,7 +106,7 @@ func (l layout) writeInitramfs(name string, m *modules, init, rootfs tree.Blob) 
 	if l.xz {
 		_, err = initramfs.CompressXZ(w, archive)
 	} else {
-		_, err = initramfs.CompressZstd(w, archive, zstd.SpeedFastest) // the squashfs in it does not get smaller
+		_, err = initramfs.CompressZstd(w, archive, zstd.SpeedFastest, 8<<20) // the squashfs in it does not get smaller
 	}
 	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, fmt.Errorf("write %s: %w", filepath.Base(name), err)

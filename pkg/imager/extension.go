@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/talosmith/talosmith/pkg/extension"
 	"github.com/talosmith/talosmith/pkg/initramfs"
 	"github.com/talosmith/talosmith/pkg/preflight"
@@ -64,7 +62,7 @@ func unusable(info extensionInfo, err error) extensionInfo {
 	return info
 }
 
-func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.Step, epoch *time.Time) extensionSteps {
+func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.Step, epoch *time.Time, effort effort) extensionSteps {
 	var s extensionSteps
 	s.Pack = packStep(src, e, base, epoch)
 	// part is a step that makes something of the extension's parts.
@@ -95,7 +93,7 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		},
 	}
 	s.Contents = extensionContentsStep(s.Pack)
-	opts := squashfsOptions(f)
+	opts := effort.squashfs(f)
 	s.Squashfs = part("squashfs", squashfsParams(opts), func(ctx context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
 		opts := opts
 		opts.Workers = store.Cores(ctx)
@@ -103,7 +101,7 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		_, err := squashfs.Write(out, parts.Squashfs, opts)
 		return err
 	})
-	s.Squashfs.Cores, s.Squashfs.Memory = squashfsWorkers, squashfsMemory
+	s.Squashfs.Cores, s.Squashfs.Memory = squashfsWorkers, effort.squashfsMemory
 	concat := func(blobs func(extension.Parts) []tree.Blob) func(context.Context, store.Output, *extension.Extension, extension.Parts) error {
 		return func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
 			_, err := tree.CopyAt(out, 0, tree.Concat(blobs(parts)...))
@@ -112,7 +110,7 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 	}
 	s.Intel = part("microcode", "intel", concat(func(p extension.Parts) []tree.Blob { return p.IntelUcode }))
 	s.AMD = part("microcode", "amd", concat(func(p extension.Parts) []tree.Blob { return p.AMDUcode }))
-	s.Firmware = part("firmware", []any{initramfs.Version, f.Compression, firmwareLevel}, func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
+	s.Firmware = part("firmware", []any{initramfs.Version, f.Compression, effort.level, effort.window}, func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
 		if parts.Firmware == nil {
 			return nil
 		}
@@ -123,11 +121,11 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		if f.Compression == talos.XZ {
 			_, err = initramfs.CompressXZ(out, archive)
 		} else {
-			_, err = initramfs.CompressZstd(out, archive, firmwareLevel)
+			_, err = initramfs.CompressZstd(out, archive, effort.level, effort.window)
 		}
 		return err
 	})
-	s.Firmware.Memory = firmwareMemory
+	s.Firmware.Memory = effort.firmwareMemory
 	s.Modules = extensionModulesStep(s, f)
 	return s
 }
@@ -171,25 +169,6 @@ func packStep(src *source.Sources, e Extension, base *store.Step, epoch *time.Ti
 		})
 	}
 	return st
-}
-
-// firmwareLevel of zstd for firmware, which is compressed once for ever.
-const firmwareLevel = zstd.SpeedBestCompression
-
-// What compressing takes: memory of an encoder at the level in use, in bytes.
-const (
-	squashfsWorkers = 8
-	squashfsMemory  = 40 << 20
-	firmwareMemory  = 64 << 20
-)
-
-func squashfsOptions(f talos.Facts) squashfs.Options {
-	return squashfs.Options{Compression: squashfs.Compression(f.Compression)}
-}
-
-// squashfsParams are the options that bytes depend on.
-func squashfsParams(o squashfs.Options) any {
-	return []any{squashfs.Version, o.Compression, o.Level, o.BlockSize, o.ModTime.Unix()}
 }
 
 // newest is the time of the node that changed last: the time of a file system that is made of nothing but its content.

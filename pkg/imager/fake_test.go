@@ -216,7 +216,7 @@ func (w *world) baseInitramfs(version string) string {
 	w.check(err)
 	z, err := os.Create(filepath.Join(w.t.TempDir(), "z"))
 	w.check(err)
-	_, err = initramfs.CompressZstd(z, archive, 1)
+	_, err = initramfs.CompressZstd(z, archive, 1, 8<<20)
 	w.check(err)
 	b, err := os.ReadFile(z.Name())
 	w.check(err)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/talosmith/talosmith/pkg/kmod"
 	"github.com/talosmith/talosmith/pkg/preflight"
@@ -185,9 +186,11 @@ var moduleSearch = []string{"extras", "built-in"}
 const modulesDepVersion = "1"
 
 // modulesDepStep makes the layer with the indexes of all modules: those of the base and of the extensions that have some.
-func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, o squashfs.Options) *store.Step {
+func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, effort effort) *store.Step {
+	o := effort.squashfs(f)
+	o.ModTime = time.Unix(0, 0)
 	return &store.Step{
-		Name: "index", Label: "modules.dep", Params: []any{modulesDepVersion, kmod.Version, squashfs.Version, f.Modules(), squashfsParams(o)}, Inputs: append([]*store.Step{base}, extensions...), Memory: squashfsMemory,
+		Name: "index", Label: "modules.dep", Params: []any{modulesDepVersion, kmod.Version, squashfs.Version, f.Modules(), squashfsParams(o)}, Inputs: append([]*store.Step{base}, extensions...), Memory: effort.squashfsMemory,
 		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
 			var all []moduleScan
 			files := map[string]tree.Node{}

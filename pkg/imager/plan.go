@@ -24,6 +24,7 @@ type targetSteps struct {
 	ImageCache                                                     *store.Step // nil for none
 	Overlay                                                        *overlaySteps
 	runner                                                         overlay.Runner
+	Effort                                                         effort
 }
 
 // Plan says which steps a build has. It does no I/O.
@@ -31,7 +32,7 @@ func Plan(r *Resolution, src *source.Sources, epoch *time.Time) *Graph {
 	g := &Graph{Resolution: r}
 	for _, t := range r.Targets {
 		b := base{r.Imager, t.BaseFiles}
-		s := targetSteps{Target: t, Boot: b, Assets: assetsStep(src, b, t.Facts)}
+		s := targetSteps{Target: t, Boot: b, Assets: assetsStep(src, b, t.Facts), Effort: effortOf(r.Profile)}
 		s.Base = baseStep(s.Assets, t.Facts)
 		s.Rootfs = rootfsStep(s.Assets, t.Facts)
 		s.BaseModules = baseModulesStep(s.Rootfs, t.Facts)
@@ -40,7 +41,7 @@ func Plan(r *Resolution, src *source.Sources, epoch *time.Time) *Graph {
 		s.ImageCache = imageCacheStep(src, t.ImageCache)
 		s.Overlay, s.runner = planOverlay(src, r.Runner, t), r.Runner
 		for _, e := range t.Extensions {
-			s.Extensions = append(s.Extensions, planExtension(src, e, t.Facts, s.Base, epoch))
+			s.Extensions = append(s.Extensions, planExtension(src, e, t.Facts, s.Base, epoch, s.Effort))
 		}
 		g.Targets = append(g.Targets, s)
 	}
@@ -58,7 +59,5 @@ func (t targetSteps) modulesDep(infos []extensionInfo) *store.Step {
 	if len(scans) == 0 {
 		return nil
 	}
-	o := squashfsOptions(t.Facts)
-	o.ModTime = time.Unix(0, 0)
-	return modulesDepStep(t.BaseModules, scans, t.Facts, o)
+	return modulesDepStep(t.BaseModules, scans, t.Facts, t.Effort)
 }

@@ -88,7 +88,7 @@ func newTarget(ctx context.Context, s targetSteps, o Options) (*target, error) {
 		t.layers = append(t.layers, layer{Layer: extension.Layer{Image: layerID(i) + layerSuffix, Metadata: t.infos[i].Manifest.Metadata}, step: e.Squashfs})
 	}
 	for i, v := range s.virtuals() {
-		content, err := v.squashfs(squashfsOptions(s.Facts), t.epoch)
+		content, err := v.squashfs(s.Effort.squashfs(s.Facts), t.epoch)
 		if err != nil {
 			return nil, fmt.Errorf("image %s: extension %s: %w", s.Name(), v.Name, err)
 		}

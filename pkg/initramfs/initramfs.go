@@ -174,10 +174,13 @@ func compressionOf(b tree.Blob) (Compression, error) {
 }
 
 // CompressZstd writes archives as one zstd frame with a checksum, of which the kernel makes sure. The bytes depend on the
-// content and the level only. It returns the frame's length.
-func CompressZstd(w io.WriterAt, archives tree.Blob, level zstd.EncoderLevel) (int64, error) {
+// content, the level and the window (in bytes, a power of two up to 128 MiB) only. It returns the frame's length.
+func CompressZstd(w io.WriterAt, archives tree.Blob, level zstd.EncoderLevel, window int) (int64, error) {
+	if window > maxWindow {
+		return 0, fmt.Errorf("compress initramfs segment: a window of %d bytes; the kernel takes at most %d", window, maxWindow)
+	}
 	return compress(w, archives, func(w io.Writer) (io.WriteCloser, error) {
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithEncoderCRC(true), zstd.WithWindowSize(8<<20))
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithEncoderCRC(true), zstd.WithWindowSize(window))
 	})
 }
 

@@ -276,7 +276,7 @@ func TestCompressZstdIsOneFrameAndDeterministic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := initramfs.CompressZstd(f, content, zstd.SpeedBetterCompression)
+		n, err := initramfs.CompressZstd(f, content, zstd.SpeedBetterCompression, 8<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -322,6 +322,18 @@ func TestCompressXZ(t *testing.T) {
 		tooltest.Run(t, "xz", "--test", f.Name())
 		if list := strings.Fields(tooltest.Run(t, "xz", "--robot", "--list", f.Name())); !slices.Contains(list, "CRC32") {
 			t.Errorf("xz says %q", list)
+		}
+	}
+}
+
+func TestCompressZstdRefusesWindows(t *testing.T) {
+	for window, says := range map[int]string{256 << 20: "the kernel takes at most 134217728", 1000: "window"} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "z"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := initramfs.CompressZstd(f, tree.Zeros(1), zstd.SpeedFastest, window); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("a window of %d bytes: %v", window, err)
 		}
 	}
 }
@@ -451,7 +463,7 @@ func BenchmarkCompressZstd(b *testing.B) {
 	}
 	b.SetBytes(int64(len(content)))
 	for b.Loop() {
-		if _, err := initramfs.CompressZstd(f, tree.Bytes(content), zstd.SpeedDefault); err != nil {
+		if _, err := initramfs.CompressZstd(f, tree.Bytes(content), zstd.SpeedDefault, 8<<20); err != nil {
 			b.Fatal(err)
 		}
 	}

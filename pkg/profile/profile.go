@@ -57,8 +57,17 @@ type Talos struct {
 	AllowMixedReleases bool `hcl:"allow_mixed_releases"`
 	// EmbedSchematic puts the Image Factory's schematic into every image.
 	EmbedSchematic bool `hcl:"embed_schematic"`
+	// Effort of compressing, for all images: they share what is compressed.
+	Effort string `hcl:"effort"`
 	Place
 }
+
+// Efforts of compressing.
+const (
+	EffortFast     = "fast"
+	EffortBalanced = "balanced"
+	EffortSmall    = "small"
+)
 
 // Facts are those of the release.
 func (t Talos) Facts(platform, arch string) (talos.Facts, error) {

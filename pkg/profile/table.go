@@ -82,7 +82,7 @@ var fileSpec = &blockSpec{
 
 var talosSpec = &blockSpec{
 	name: "talos", once: true, required: true,
-	doc: "The release that every image is made of.",
+	doc: "The release that every image is made of, and what is the same for all images.",
 	attributes: []attribute{
 		{name: "version", kind: text, required: true, doc: "The release, such as `v1.13.9`; one that isn't known yet is an error."},
 		{name: "registry", kind: text, byDefault: talos.Registry, rule: repositoryRule,
@@ -91,6 +91,9 @@ var talosSpec = &blockSpec{
 			doc: "Build a version that is newer than the newest known one by the newest rules, with a warning."},
 		{name: "allow_mixed_releases", kind: boolean, byDefault: false,
 			doc: "Let an image have official extensions of several Talos releases, as a partly updated lock gives them."},
+		{name: "effort", kind: text, byDefault: EffortBalanced, values: oneOf(EffortFast, EffortBalanced, EffortSmall),
+			doc: "How much is spent on compressing extensions, firmware and modules.dep: see [the store](store.md#effort). " +
+				"It is one for the whole profile, since images share what is compressed."},
 		{name: "embed_schematic", kind: boolean, byDefault: false,
 			doc: "Put the Image Factory's schematic of the image into it, as the Factory does: Talos and Omni tell by its ID what runs. What no schematic can say is an error then."},
 	},
