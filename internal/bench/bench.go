@@ -5,7 +5,9 @@
 // this very binary with its targets, and jobs of ours (see job) for what no target does.
 //
 //	squashfs   the largest extension: ours in several block sizes, mksquashfs
+//	effort     what is appended to the initramfs, with each effort that a profile can have
 //	cold       initramfs, ISO, disk and installer with an empty store; the programs for each output in turn
+//	large      the same with more in it
 //	unchanged  the same again
 //	changed    a small extension changed; another Talos patch release; twenty images of five extensions
 //	shared     on a second machine with the store of the first in a registry
@@ -56,7 +58,9 @@ type section struct {
 
 var sections = []section{
 	{"squashfs", []string{"mksquashfs"}, (*bench).squashfs},
+	{"effort", initramfsTools, (*bench).effort},
 	{"cold", referenceTools, (*bench).cold},
+	{"large", referenceTools, (*bench).large},
 	{"unchanged", nil, (*bench).unchanged},
 	{"changed", nil, (*bench).changed},
 	{"shared", nil, (*bench).shared},
@@ -71,7 +75,7 @@ type bench struct {
 	self    string // this binary
 	version string // of Talos
 	release *server
-	inputs  *inputs // nil until asked for
+	inputs  *inputs // of the profile, for the programs; nil until asked for
 	warm    bool    // the profile was built
 	peak    int64   // of the memory that any of our builds took, in bytes
 }
@@ -89,7 +93,10 @@ func Run(ctx context.Context, o Options) error {
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
-	if b.dir, err = os.MkdirTemp("", "talosmith-bench-"); err != nil {
+	if b.dir, err = os.MkdirTemp("", "talosmith-bench-"); err == nil {
+		b.dir, err = filepath.EvalSymlinks(b.dir) // as the kernel calls it
+	}
+	if err != nil {
 		return err
 	}
 	return errors.Join(b.run(ctx, chosen), b.release.close(), os.RemoveAll(b.dir))

@@ -1,7 +1,11 @@
 package bench
 
 import (
+	"errors"
+	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -73,8 +77,42 @@ func TestDecompressed(t *testing.T) {
 func TestChooseRefusesAnUnknownSection(t *testing.T) {
 	t.Parallel()
 	_, err := choose("speed")
-	if want := `there is no section "speed": -only takes one of squashfs, cold, unchanged, changed, shared, memory`; err == nil || err.Error() != want {
+	if want := `there is no section "speed": -only takes one of squashfs, effort, cold, large, unchanged, changed, shared, formats, memory`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestWritten(t *testing.T) {
+	t.Parallel()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The program holds a file open that has no name any more, and reads another, until its input ends.
+	cmd := exec.Command("/bin/sh", "-euc", `exec 3>file 4<"$0"; head -c 1000000 /dev/urandom >&3; rm file; echo ready; read line || true`, os.Args[0])
+	cmd.Dir = dir
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	if got := written(cmd.Process.Pid, []string{t.TempDir()}); got < 1e6 || got > 2e6 {
+		t.Errorf("the process has files of %d bytes open", got)
+	}
+	if got := written(cmd.Process.Pid, []string{dir}); got != 0 {
+		t.Errorf("the process has files of %d bytes open outside of %s", got, dir)
+	}
+	if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -25,7 +25,10 @@ func (b *bench) process(o build) process {
 	env := append([]string{
 		"TALOSMITH_CACHE=" + cmp.Or(o.cache, b.path("cache")), "TALOSMITH_MIRRORS=" + o.mirrors, "TMPDIR=" + b.path("tmp"), "NO_COLOR=1",
 	}, o.env...)
-	return process{env: env, args: []string{b.self, o.target, "-profile=" + o.profile, "-out=" + o.out}}
+	return process{
+		env: env, args: []string{b.self, o.target, "-profile=" + o.profile, "-out=" + o.out},
+		inside: []string{cmp.Or(o.cache, b.path("cache")), o.out},
+	}
 }
 
 // make builds once. What it leaves in the folder for temporary files is an error.
@@ -44,7 +47,7 @@ func (b *bench) make(ctx context.Context, o build) (outcome, error) {
 
 // makeCold builds with nothing but what was downloaded before.
 func (b *bench) makeCold(ctx context.Context, o build) (outcome, error) {
-	if err := remove(b.path("cache", "store"), b.path("out")); err != nil {
+	if err := remove(b.path("cache", "store"), cmp.Or(o.out, b.path("out"))); err != nil {
 		return outcome{}, err
 	}
 	return b.make(ctx, o)

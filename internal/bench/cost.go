@@ -26,12 +26,15 @@ type process struct {
 	dir  string
 	env  []string // besides this process's own, but for what changes builds
 	args []string // the first is a path
+	// inside are folders that the process may write to: what it writes elsewhere is measured. Nil: nothing is.
+	inside []string
 }
 
 // outcome is what a process printed and cost.
 type outcome struct {
 	cost
 	stdout, stderr string
+	elsewhere      int64 // bytes on the disk in files that it had open for writing at a time, outside of where it may
 }
 
 // run runs a process to its end. The peak includes that of this process, which a child has for a moment: it stays small.
@@ -40,7 +43,13 @@ func (p process) run(ctx context.Context) (outcome, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began := time.Now()
-	err := cmd.Run()
+	err := cmd.Start()
+	var elsewhere int64
+	if err == nil {
+		stop := watch(cmd.Process.Pid, p.inside)
+		err = cmd.Wait()
+		elsewhere = stop()
+	}
 	wall := time.Since(began).Seconds()
 	if err != nil {
 		return outcome{}, fmt.Errorf("%s: %w\n%s", strings.Join(p.args, " "), err, tail(stderr.String()))
@@ -49,7 +58,7 @@ func (p process) run(ctx context.Context) (outcome, error) {
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		c.peak = int64(usage.Maxrss) << 10
 	}
-	return outcome{c, stdout.String(), stderr.String()}, nil
+	return outcome{c, stdout.String(), stderr.String(), elsewhere}, nil
 }
 
 func (p process) command(ctx context.Context) *exec.Cmd {

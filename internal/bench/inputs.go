@@ -23,7 +23,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// inputs are what the programs are given: files, unpacked. Below their folder:
+// inputs are what the programs are given: files, unpacked. In their folder:
 //
 //	ext/<n>/           an extension's root without firmware and microcode
 //	stage/             what is beside the squashfs images in the initramfs: extensions.yaml and firmware
@@ -31,6 +31,7 @@ import (
 //	vmlinuz, base, stub, sdboot  of the release
 //	installer          the compressed layer of installer-base
 type inputs struct {
+	dir   string
 	Names []string // of the extensions
 	Sizes []int64  // of their files, in bytes
 }
@@ -45,18 +46,31 @@ func (i *inputs) largest() (at int) {
 	return at
 }
 
+// size is that of all extensions' files, in bytes.
+func (i *inputs) size() (sum float64) {
+	for _, size := range i.Sizes {
+		sum += float64(size)
+	}
+	return sum
+}
+
 // ext is the folder of an extension's files.
 func ext(dir string, n int) string { return filepath.Join(dir, "ext", strconv.Itoa(n)) }
 
-// lay lays the inputs out, once.
-func (b *bench) lay(ctx context.Context) error {
-	if b.inputs != nil {
-		return nil
+// lay lays the inputs of the profile out, once.
+func (b *bench) lay(ctx context.Context) (in *inputs, err error) {
+	if b.inputs == nil {
+		b.inputs, err = b.layOut(ctx, b.profile(), b.path("in"))
 	}
+	return b.inputs, err
+}
+
+// layOut lays the inputs of a profile out in a folder.
+func (b *bench) layOut(ctx context.Context, profile, dir string) (*inputs, error) {
 	b.log("unpacking the release for the programs")
-	b.inputs = &inputs{}
-	_, err := b.do(ctx, job{Lay: &layJob{Profile: b.profile(), Mirrors: b.release.address, Cache: b.path("cache"), To: b.path("in")}}, b.inputs)
-	return err
+	in := &inputs{dir: dir}
+	_, err := b.do(ctx, job{Lay: &layJob{Profile: profile, Mirrors: b.release.address, Cache: b.path("cache"), To: dir}}, in)
+	return in, err
 }
 
 // layJob resolves a profile of one image and unpacks all that it names.

@@ -7,8 +7,11 @@ import (
 	"os"
 )
 
-// referenceTools are the programs of the pipeline below.
-var referenceTools = []string{"mksquashfs", "cpio", "zstd", "mkfs.vfat", "mcopy", "xorriso", "sgdisk", "mkfs.xfs", "tar"}
+// The programs of the pipeline below: those for the initramfs, and all.
+var (
+	initramfsTools = []string{"mksquashfs", "cpio", "zstd"}
+	referenceTools = append([]string{"mkfs.vfat", "mcopy", "xorriso", "sgdisk", "mkfs.xfs", "tar"}, initramfsTools...)
+)
 
 // mksquashfsOptions are the official imager's, silenced.
 const mksquashfsOptions = "-comp zstd -Xcompression-level 18 -b 128K -all-root -no-xattrs -noappend -no-progress -quiet"
@@ -82,34 +85,37 @@ type stageCost struct {
 }
 
 // runReference makes every output with the programs, from the start each time.
-func (b *bench) runReference(ctx context.Context) (*reference, error) {
+func (b *bench) runReference(ctx context.Context, in *inputs) (*reference, error) {
 	r := &reference{}
 	for _, out := range referenceOutputs {
-		b.log("the programs make: %s", out.name)
-		dir := b.path("reference-" + out.name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return nil, err
-		}
-		for _, s := range append(append([]stage{}, initramfsStages...), out.stages...) {
-			p := process{dir: dir, env: []string{"IN=" + b.path("in")}, args: []string{"/bin/sh", "-euc", s.script}}
-			o, err := p.run(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", s.name, err)
-			}
-			r.count(s.name, o.cost)
-			if out.name == "iso" && s.name != ukiStage.name {
-				r.once = r.once.plus(o.cost)
-			}
-		}
-		var err error
-		if r.segment, err = fileSize(dir + "/segment"); err != nil {
-			return nil, err
-		}
-		if err := errors.Join(os.RemoveAll(dir)); err != nil {
+		if err := b.reference(ctx, r, in, out.name, out.stages); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// reference makes an initramfs with the programs, and goes on with what makes an output of it.
+func (b *bench) reference(ctx context.Context, r *reference, in *inputs, output string, stages []stage) error {
+	b.log("the programs make: %s", output)
+	dir := b.path("reference-" + output)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for _, s := range append(append([]stage{}, initramfsStages...), stages...) {
+		p := process{dir: dir, env: []string{"IN=" + in.dir}, args: []string{"/bin/sh", "-euc", s.script}}
+		o, err := p.run(ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		r.count(s.name, o.cost)
+		if output == "iso" && s.name != ukiStage.name {
+			r.once = r.once.plus(o.cost)
+		}
+	}
+	var err error
+	r.segment, err = fileSize(dir + "/segment")
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 func (r *reference) count(name string, c cost) {

@@ -114,12 +114,13 @@ func decompressed(size, at, block int64) int64 {
 
 // squashfs compares images of the largest extension.
 func (b *bench) squashfs(ctx context.Context) (table, error) {
-	if err := b.lay(ctx); err != nil {
+	in, err := b.lay(ctx)
+	if err != nil {
 		return table{}, err
 	}
-	big := b.inputs.largest()
-	from := ext(b.path("in"), big)
-	t := table{title: fmt.Sprintf("squashfs of %s's files, %s", b.inputs.Names[big], size(float64(b.inputs.Sizes[big])))}
+	big := in.largest()
+	from := ext(in.dir, big)
+	t := table{title: fmt.Sprintf("squashfs of %s's files, %s", in.Names[big], size(float64(in.Sizes[big])))}
 	theirs := b.path("reference.sqsh")
 	reference, err := process{args: append([]string{look("mksquashfs"), from, theirs}, strings.Fields(mksquashfsOptions)...)}.run(ctx)
 	if err != nil {
