@@ -276,7 +276,7 @@ func (s *Session) resolve(ctx context.Context, req imager.Request) (*imager.Grap
 
 func (s *Session) options() imager.Options {
 	return imager.Options{
-		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Tool: Version(), Report: s.report, Note: s.print.note, Done: s.print.artefact,
+		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Tool: Version(), Report: s.report, Note: s.print.note, Writing: s.print.writing, Done: s.print.artefact,
 	}
 }
 

@@ -74,7 +74,7 @@ func (p *printer) frame(now time.Time, width int) []string {
 
 const (
 	barWidth     = 10 // columns
-	subjectWidth = 24
+	subjectWidth = 22
 )
 
 // line says how far something is: with a bar where its end is known.

@@ -26,12 +26,12 @@ type printer struct {
 	stop     chan struct{} // ends the goroutine that keeps the terminal up to date; nil: there is none
 
 	began   time.Time
-	running map[string]*work          // by the step's key or the download's digest
+	running map[string]*work          // by the step's key, the download's digest or the artefact's name
 	ended   map[store.Key]store.State // Done, Fetched or Stored
 	loaded  int64                     // bytes
 }
 
-// work is a step or a download that is under way.
+// work is a step, a download or an artefact that is under way.
 type work struct {
 	what, subject string
 	began         time.Time
@@ -85,7 +85,7 @@ func (p *printer) step(e store.Event) {
 	case store.Fetching:
 		p.progress(id, e.Step.Name, e.Step.Label, e.Bytes, e.Total)
 	case store.Running:
-		p.progress(id, e.Step.Name, e.Step.Label, e.Bytes, 0)
+		p.progress(id, e.Step.Name, e.Step.Label, e.Bytes, e.Total)
 	case store.Fetched:
 		p.ended[e.Key] = e.State
 		p.loaded += e.Bytes
@@ -153,9 +153,24 @@ func (p *printer) note(text string) {
 	p.printf(p.err, "note: %s\n", text)
 }
 
+// writing shows an artefact on its way, like a step.
+func (p *printer) writing(w imager.Writing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.Failed {
+		delete(p.running, artefactID(w.File))
+		return
+	}
+	p.progress(artefactID(w.File), "write", w.File, w.Done, w.Total)
+}
+
+// artefactID is what running has an artefact by; no key and no digest is like that.
+func artefactID(file string) string { return "out/" + file }
+
 func (p *printer) artefact(a imager.Artefact, fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.finish(artefactID(a.File), "", a.Size)
 	state := "written"
 	if !fresh {
 		state = "unchanged"

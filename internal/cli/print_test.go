@@ -21,7 +21,7 @@ func script(p *printer, pause func(time.Duration)) {
 	p.download(source.Event{Image: "ghcr.io/siderolabs/gvisor", Digest: "sha256:1", Done: 1 << 20, Total: 4 << 20})
 	p.step(store.Event{State: store.Running, Key: "b", Step: squashfs})
 	pause(time.Second)
-	p.step(store.Event{State: store.Running, Key: "b", Step: squashfs, Bytes: 3 << 20})
+	p.step(store.Event{State: store.Running, Key: "b", Step: squashfs, Bytes: 3 << 20, Total: 30 << 20})
 	p.note("something to know")
 	p.download(source.Event{Image: "ghcr.io/siderolabs/gvisor", Digest: "sha256:1", Done: 4 << 20, Total: 4 << 20})
 	pause(time.Second)
@@ -32,7 +32,14 @@ func script(p *printer, pause func(time.Duration)) {
 	p.step(store.Event{State: store.Fetched, Key: "c", Step: &store.Step{Name: "squashfs", Label: "y"}, Bytes: 2048, Total: 2048})
 	p.step(store.Event{State: store.Running, Key: "d", Step: &store.Step{Name: "index"}})
 	p.step(store.Event{State: store.Failed, Key: "d", Step: &store.Step{Name: "index"}})
+	p.writing(imager.Writing{File: "metal-amd64.iso", Total: 100 << 20})
+	p.writing(imager.Writing{File: "metal-amd64.raw", Done: 1})
+	p.writing(imager.Writing{File: "metal-amd64.raw", Failed: true})
+	pause(time.Second)
+	p.writing(imager.Writing{File: "metal-amd64.iso", Done: 60 << 20, Total: 100 << 20})
+	pause(time.Second)
 	p.artefact(imager.Artefact{File: "metal-amd64.iso", Size: 100 << 20, SHA256: "abc"}, true)
+	p.artefact(imager.Artefact{File: "metal-amd64-vmlinuz", Size: 10 << 20, SHA256: "def"}, false)
 	p.end()
 	p.end() // at Close
 }
@@ -51,8 +58,10 @@ func TestPlainLines(t *testing.T) {
 download     ghcr.io/siderolabs/gvisor: 4.0 MiB in 1.5 s
 squashfs     siderolabs/gvisor: 9.0 MiB in 2.0 s
 squashfs     y: fetched 2.0 KiB in 0.1 s
+write        metal-amd64.iso: 100.0 MiB in 2.0 s
 out/metal-amd64.iso  100.0 MiB  sha256:abc  written
-1 step done, 1 stored already, 1 fetched, 4.0 MiB downloaded in 2.6 s
+out/metal-amd64-vmlinuz  10.0 MiB  sha256:def  unchanged
+1 step done, 1 stored already, 1 fetched, 4.0 MiB downloaded in 4.6 s
 `
 	if out.String() != want {
 		t.Errorf("got\n%s", out.String())
@@ -67,15 +76,19 @@ func TestLiveLines(t *testing.T) {
 		pause(d)
 		fmt.Fprintln(&frames, strings.Join(p.frame(p.now(), 100), "\n"))
 	})
-	const want = `download  siderolabs/gvisor        [..........] 0% of 4.0 MiB, 0 s
+	const want = `download  siderolabs/gvisor      [..........] 0% of 4.0 MiB, 0 s
 0 steps done, 1 stored already, 0 s
-download  siderolabs/gvisor        [##........] 25% of 4.0 MiB, 682.7 KiB/s, 2 s
-squashfs  siderolabs/gvisor        1 s
+download  siderolabs/gvisor      [##........] 25% of 4.0 MiB, 682.7 KiB/s, 2 s
+squashfs  siderolabs/gvisor      1 s
 0 steps done, 1 stored already, 2 s
-squashfs  siderolabs/gvisor        3.0 MiB, 1.5 MiB/s, 2 s
+squashfs  siderolabs/gvisor      [#.........] 10% of 30.0 MiB, 1.5 MiB/s, 2 s
 0 steps done, 1 stored already, 4.0 MiB downloaded, 2 s
-squashfs  y                        [..........] 0% of 2.0 KiB, 0 s
+squashfs  y                      [..........] 0% of 2.0 KiB, 0 s
 1 step done, 1 stored already, 4.0 MiB downloaded, 3 s
+write     metal-amd64.iso        [..........] 0% of 100.0 MiB, 1 s
+1 step done, 1 stored already, 1 fetched, 4.0 MiB downloaded, 4 s
+write     metal-amd64.iso        [######....] 60% of 100.0 MiB, 30.0 MiB/s, 2 s
+1 step done, 1 stored already, 1 fetched, 4.0 MiB downloaded, 5 s
 `
 	if frames.String() != want {
 		t.Errorf("got\n%s", frames.String())

@@ -36,6 +36,7 @@ func whole(make func(*target, context.Context, profile.Output) (tree.Blob, error
 		if err != nil {
 			return written{}, err
 		}
+		announce(w, b.Size())
 		n, err := tree.CopyAt(w, 0, b)
 		return written{size: n}, err
 	}
@@ -223,10 +224,16 @@ func (o Options) produce(ctx context.Context, a Artefact, r recipe, before *Mani
 	if same, ok := before.unchanged(o.Out, a.File, a.Key); ok {
 		return same, false, nil
 	}
+	defer func() {
+		if err != nil {
+			o.writing(Writing{File: a.File, Failed: true})
+		}
+	}()
 	w, err := createOut(ctx, filepath.Join(o.Out, a.File))
 	if err != nil {
 		return a, false, err
 	}
+	w.report = func(done, total int64) { o.writing(Writing{File: a.File, Done: done, Total: total}) }
 	is, err := write(w)
 	if err != nil {
 		return a, false, errors.Join(fmt.Errorf("write %s: %w", w.name, err), w.discard())

@@ -265,6 +265,9 @@ func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Outpu
 	if out.Format == vmdisk.QCOW2 {
 		o.ClusterSize = talos.QCOW2ClusterSize
 	}
+	if out.Format == vmdisk.Raw && out.Compression == vmdisk.None {
+		announce(w, p.size)
+	}
 	n, err := vmdisk.Write(w, vmdisk.Disk{Size: p.size, Write: p.write}, o)
 	return written{size: n}, err
 }

@@ -98,7 +98,11 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		opts := opts
 		opts.Workers = store.Cores(ctx)
 		opts.ModTime = newest(parts.Squashfs)
-		_, err := squashfs.Write(out, parts.Squashfs, opts)
+		files, err := watched(parts.Squashfs, func(done, total int64) { store.Progress(ctx, done, total) })
+		if err != nil {
+			return err
+		}
+		_, err = squashfs.Write(out, files, opts)
 		return err
 	})
 	s.Squashfs.Cores, s.Squashfs.Memory = squashfsWorkers, effort.squashfsMemory

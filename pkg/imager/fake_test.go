@@ -264,6 +264,8 @@ type run struct {
 	ran   map[string]int // steps by name
 	notes []string
 
+	writing func(imager.Writing)
+
 	bundled bool // the profile's archives need not be there
 	runner  overlay.Runner
 }
@@ -311,7 +313,11 @@ func (r *run) build(text string, req imager.Request) *imager.Manifest {
 
 func (r *run) try(text string, req imager.Request) (*imager.Manifest, error) {
 	r.t.Helper()
-	ctx := context.Background()
+	return r.tryIn(context.Background(), text, req)
+}
+
+func (r *run) tryIn(ctx context.Context, text string, req imager.Request) (*imager.Manifest, error) {
+	r.t.Helper()
 	req.Runner = r.runner
 	res, jobs, diags := imager.Resolve(ctx, r.profile(text), req, r.src)
 	if diags.HasErrors() {
@@ -321,7 +327,7 @@ func (r *run) try(text string, req imager.Request) (*imager.Manifest, error) {
 		r.notes = append(r.notes, d.Error())
 	}
 	return imager.Build(ctx, imager.Plan(res, r.src, nil), jobs, imager.Options{
-		Out: r.out(), Store: r.store, Sources: r.src, Tool: "test", Note: func(s string) { r.notes = append(r.notes, s) },
+		Out: r.out(), Store: r.store, Sources: r.src, Tool: "test", Note: func(s string) { r.notes = append(r.notes, s) }, Writing: r.writing,
 	})
 }
 

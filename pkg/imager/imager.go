@@ -88,8 +88,23 @@ type Options struct {
 	Report func(hcl.Diagnostics)
 	// Note is told what a user should know, a sentence each; nil: nobody.
 	Note func(string)
+	// Writing is told how far the artefacts are that are being written, by several goroutines; nil: nobody.
+	Writing func(Writing)
 	// Done is told of each artefact once it is there; nil: nobody.
 	Done func(Artefact, bool)
+}
+
+// Writing is an artefact that is being written, or that could not be.
+type Writing struct {
+	File        string
+	Done, Total int64 // bytes; no total where it is not known yet
+	Failed      bool
+}
+
+func (o Options) writing(w Writing) {
+	if o.Writing != nil {
+		o.Writing(w)
+	}
 }
 
 func (o Options) note(format string, args ...any) {

@@ -199,6 +199,7 @@ func writeArchive(w io.WriterAt, images []*ociImage, top blob, tag string) (writ
 	if err != nil {
 		return written{}, err
 	}
+	announce(w, archive.Size())
 	n, err := tree.CopyAt(w, 0, archive)
 	return written{size: n, digest: top.Descriptor.Digest.String()}, err
 }

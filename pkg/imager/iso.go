@@ -69,6 +69,7 @@ func (t *target) writeISO(ctx context.Context, w io.WriterAt, out profile.Output
 	if err != nil {
 		return written{}, fmt.Errorf("image %s: iso: %w", t.Name(), err)
 	}
+	announce(w, p.Size())
 	if _, err := w.WriteAt(p.boot, 0); err != nil {
 		return written{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -25,6 +26,26 @@ type outFile struct {
 	lock *flock.Flock // tells other runs that somebody is at it
 	hash hash.Hash
 	at   int64 // what has been hashed
+
+	total  int64                   // bytes that there will be; 0 where that is not known
+	report func(done, total int64) // is told now and then; nil: nobody
+}
+
+// announce tells a file that is being written how long it becomes, for those who wait.
+func announce(w io.WriterAt, size int64) {
+	if o, ok := w.(*outFile); ok {
+		o.total = size
+		o.advance(0)
+	}
+}
+
+// advance counts what has been hashed, and tells of every MiB.
+func (o *outFile) advance(n int64) {
+	before := o.at
+	o.at += n
+	if o.report != nil && (n == 0 || before>>20 != o.at>>20) {
+		o.report(o.at, o.total)
+	}
 }
 
 func createOut(ctx context.Context, name string) (*outFile, error) {
@@ -58,7 +79,7 @@ func (o *outFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	n, err := o.f.WriteAt(p, off)
 	o.hash.Write(p[:n])
-	o.at += int64(n)
+	o.advance(int64(n))
 	return n, err
 }
 
@@ -69,7 +90,7 @@ func (o *outFile) hashZeros(to int64) error {
 		}
 		n := min(to-o.at, int64(len(zeroPage)))
 		o.hash.Write(zeroPage[:n])
-		o.at += n
+		o.advance(n)
 	}
 	return nil
 }

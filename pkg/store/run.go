@@ -18,8 +18,8 @@ import (
 func (s *Store) run(ctx context.Context, j *job, in []tree.Blob) (outcome, error) {
 	s.observe(j, Running, 0, 0)
 	o, err := s.keep(j, func(f *os.File) (Result, error) {
-		out := &output{ctx: ctx, f: f, report: func(n int64) { s.observe(j, Running, n, 0) }}
-		if err := j.Run(ctx, out, in); err != nil {
+		out := &output{ctx: ctx, f: f, report: func(n, total int64) { s.observe(j, Running, n, total) }}
+		if err := j.Run(context.WithValue(ctx, progressKey{}, out), out, in); err != nil {
 			return Result{}, err
 		}
 		r, err := digestOf(ctx, f)
@@ -46,7 +46,19 @@ type output struct {
 	ctx    context.Context
 	f      *os.File
 	n      atomic.Int64
-	report func(written int64)
+	report func(done, total int64)
+	told   atomic.Bool // how far the step is: what is written says less
+}
+
+type progressKey struct{}
+
+// Progress tells whoever observes a step that runs with this context how far it is, in bytes, if it knows how many there are in all.
+// They need not be those of its output.
+func Progress(ctx context.Context, done, total int64) {
+	if o, ok := ctx.Value(progressKey{}).(*output); ok {
+		o.told.Store(true)
+		o.report(done, total)
+	}
 }
 
 func (o *output) WriteAt(p []byte, off int64) (int, error) {
@@ -54,7 +66,9 @@ func (o *output) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	n, err := o.f.WriteAt(p, off)
-	o.report(o.n.Add(int64(n)))
+	if written := o.n.Add(int64(n)); !o.told.Load() {
+		o.report(written, 0)
+	}
 	return n, err
 }
 

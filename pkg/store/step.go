@@ -77,7 +77,7 @@ type Event struct {
 	Key   Key // of equal steps the same
 	Step  *Step
 	Bytes int64 // so far; all of them once it is there
-	Total int64 // while it is fetched
+	Total int64 // while it is fetched, or while it runs and has told by Progress
 }
 
 // key computes a step's key from its inputs' digests.
