@@ -144,6 +144,25 @@ func TestInstall(t *testing.T) {
 	})
 }
 
+// TestBusy starts a program that is still open for writing, as a child has it that was forked at the wrong moment.
+func TestBusy(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.OpenFile(filepath.Join(dir, board), os.O_CREATE|os.O_WRONLY, 0o755)
+	if err == nil {
+		_, err = f.Write(sandboxtest.Board(t, runtime.GOARCH))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(20*time.Millisecond, func() { f.Close() })
+	c := overlay.Command{Root: dir, Program: board, Arg: "get-options", MaxFile: 1, Stdin: func(string) ([]byte, error) { return []byte("{}"), nil }}
+	ways := waysFor(os.Geteuid())
+	out, err := (&Runner{ways: ways[len(ways)-1:]}).Run(t.Context(), c)
+	if err != nil || !strings.Contains(string(out), "name: board") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 // TestConfined lets the program tell what it can see and do.
 func TestConfined(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

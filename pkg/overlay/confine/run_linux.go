@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -104,25 +105,12 @@ func (r *Runner) run(ctx context.Context, c overlay.Command, w way, refused erro
 	defer end(nil)
 	ctx, stop := context.WithTimeoutCause(ctx, r.limit(), timeError(r.limit()))
 	defer stop()
-	cmd, err := command(ctx, c, w)
-	if err != nil {
-		return nil, err
-	}
-	if own := cmd.SysProcAttr.Credential; own != nil {
-		if err := give(c.Root, int(own.Uid), int(own.Gid)); err != nil {
-			return nil, err
-		}
-	}
 	stdout, stderr := &output{end: end}, &output{end: end}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-
 	runtime.LockOSThread() // a program dies with the thread that started it
 	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		if errors.Is(err, unix.EACCES) {
-			err = fmt.Errorf("%w: is TMPDIR on a file system without programs (noexec)?", err)
-		}
-		return nil, &notStarted{fmt.Errorf("start: %w", err)}
+	cmd, err := start(ctx, c, w, stdout, stderr)
+	if err != nil {
+		return nil, err
 	}
 	// Too late for its first moment, and not every root may; what it comes to is looked at in the end.
 	_ = unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(c.MaxFile), Max: uint64(c.MaxFile)}, nil)
@@ -143,6 +131,36 @@ func (r *Runner) run(ctx context.Context, c overlay.Command, w way, refused erro
 		return nil, failure(err, stderr.buf)
 	}
 	return stdout.buf, nil
+}
+
+// busyTries is how often a program is started that another process has open for writing, with pauses of 1, 2, 4 … ms between: a child of
+// this one that was forked while the file was written, until it runs its own program. https://go.dev/issue/22315
+const busyTries = 10
+
+// start starts a program.
+func start(ctx context.Context, c overlay.Command, w way, stdout, stderr io.Writer) (*exec.Cmd, error) {
+	for try := 0; ; try++ {
+		cmd, err := command(ctx, c, w)
+		if err != nil {
+			return nil, err
+		}
+		if own := cmd.SysProcAttr.Credential; own != nil && try == 0 {
+			if err := give(c.Root, int(own.Uid), int(own.Gid)); err != nil {
+				return nil, err
+			}
+		}
+		cmd.Stdout, cmd.Stderr = stdout, stderr
+		switch err = cmd.Start(); {
+		case err == nil:
+			return cmd, nil
+		case errors.Is(err, unix.ETXTBSY) && try < busyTries && ctx.Err() == nil:
+			time.Sleep(time.Millisecond << try)
+			continue
+		case errors.Is(err, unix.EACCES):
+			err = fmt.Errorf("%w: is TMPDIR on a file system without programs (noexec)?", err)
+		}
+		return nil, &notStarted{fmt.Errorf("start: %w", err)}
+	}
 }
 
 // command prepares a program.
