@@ -90,10 +90,16 @@ func Need(t testing.TB, tool string) string {
 // Missing ends a test that lacks something of a Debian package: it skips, or fails where REQUIRE_TOOLS=1.
 func Missing(t testing.TB, what, pkg string) {
 	t.Helper()
+	Unable(t, "%s is missing: install the Debian package %s (`go tool mage tools`)", what, pkg)
+}
+
+// Unable ends a test that this system can't run, and says why: it skips, or fails where REQUIRE_TOOLS=1.
+func Unable(t testing.TB, format string, args ...any) {
+	t.Helper()
 	if os.Getenv("REQUIRE_TOOLS") == "1" {
-		t.Fatalf("%s is missing and REQUIRE_TOOLS=1: install the Debian package %s (`go tool mage tools`)", what, pkg)
+		t.Fatalf(format+"; REQUIRE_TOOLS=1 wants it", args...)
 	}
-	t.Skipf("%s is missing: install the Debian package %s (`go tool mage tools`)", what, pkg)
+	t.Skipf(format, args...)
 }
 
 // Run runs a tool that Need found and returns what it printed, both streams. A failure ends the test.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/talosmith/talosmith/internal/sandbox"
 	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
+	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/overlay"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -103,7 +104,7 @@ func inWays(t *testing.T, ways []way, fn func(t *testing.T, r *Runner, w way)) {
 			var notes []string
 			r := &Runner{ways: []way{w}, Note: func(s string) { notes = append(notes, s) }}
 			if _, err := overlay.GetOptions(t.Context(), r, files(t), board, nil); notAllowed(err) {
-				t.Skipf("this system does not allow it: %v", err)
+				tooltest.Unable(t, "this system does not allow it: %v", err)
 			}
 			fn(t, r, w)
 			if want := w.lacks != ""; want != (len(notes) == 1) || want && !strings.Contains(notes[0], w.lacks) {
