@@ -127,13 +127,16 @@ func (w *world) imageOf(arch string, nodes []tree.Node) v1.Image {
 // publish pushes an image for both architectures as an index, and returns its digest.
 func (w *world) publish(repository string, files func(arch string) map[string]string) string {
 	w.t.Helper()
-	return w.push("siderolabs/"+repository, func(arch string) v1.Image { return w.image(arch, files(arch)) })
+	return w.push("siderolabs/"+repository, func(arch string) v1.Image { return w.image(arch, files(arch)) }, architectures...)
 }
 
-func (w *world) push(repository string, image func(arch string) v1.Image) string {
+var architectures = []string{"amd64", "arm64"}
+
+// push pushes an image for some architectures as an index, and returns its digest.
+func (w *world) push(repository string, image func(arch string) v1.Image, archs ...string) string {
 	w.t.Helper()
 	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, arch := range []string{"amd64", "arm64"} {
+	for _, arch := range archs {
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
 			Add:        image(arch),
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{Architecture: arch, OS: "linux"}},

@@ -97,7 +97,7 @@ func findingsWorld(t *testing.T) *world {
 			n.Path = "rootfs/" + n.Path
 			nodes = append(nodes, n)
 		}
-		w.push("test/"+name+":1", func(arch string) v1.Image { return w.imageOf(arch, nodes) })
+		w.push("test/"+name+":1", func(arch string) v1.Image { return w.imageOf(arch, nodes) }, architectures...)
 	}
 	for name, root := range wrong() {
 		push(name, manifest(name, "1"), root)

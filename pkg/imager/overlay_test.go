@@ -1,7 +1,6 @@
 package imager_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -21,11 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/talosmith/talosmith/internal/sandbox"
@@ -50,61 +45,21 @@ func (w *world) boardTree(arch string) *tree.Tree {
 	return t
 }
 
-// treeImage is an image with a tree.
-func (w *world) treeImage(arch string, files *tree.Tree) v1.Image {
+// boardImage is an image with that.
+func (w *world) boardImage(arch string) v1.Image {
 	w.t.Helper()
-	var b bytes.Buffer
-	tw := tar.NewWriter(&b)
-	for n := range files.All() {
-		h := &tar.Header{Name: n.Path, Mode: int64(n.Mode.Perm()), ModTime: n.ModTime, Typeflag: tar.TypeReg, Size: n.Size()}
-		switch n.Mode.Type() {
-		case fs.ModeDir:
-			h.Typeflag = tar.TypeDir
-		case fs.ModeSymlink:
-			h.Typeflag, h.Linkname = tar.TypeSymlink, n.Link
-		}
-		w.check(tw.WriteHeader(h))
-		if n.Content != nil {
-			content, err := tree.ReadAll(n.Content)
-			w.check(err)
-			_, err = tw.Write(content)
-			w.check(err)
-		}
-	}
-	w.check(tw.Close())
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
-	w.check(err)
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	w.check(err)
-	config, err := img.ConfigFile()
-	w.check(err)
-	config.Architecture, config.OS = arch, "linux"
-	img, err = mutate.ConfigFile(img, config)
-	w.check(err)
-	return img
+	return w.imageOf(arch, slices.Collect(w.boardTree(arch).All()))
 }
 
 // overlays publishes the board's overlay for some architectures, and the catalogue that has it.
 func (w *world) overlays(version string, archs ...string) {
 	w.t.Helper()
-	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, arch := range archs {
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add: w.treeImage(arch, w.boardTree(arch)), Descriptor: v1.Descriptor{Platform: &v1.Platform{Architecture: arch, OS: "linux"}},
-		})
-	}
-	ref, err := name.ParseReference(w.host + "/siderolabs/sbc-board:v1")
-	w.check(err)
-	w.check(remote.WriteIndex(ref, index))
-	digest, err := index.Digest()
-	w.check(err)
-	w.digests["sbc-board:v1"] = digest.String()
+	digest := w.push("siderolabs/sbc-board:v1", w.boardImage, archs...)
+	w.digests["sbc-board:v1"] = digest
 	w.publish("overlays:"+version, func(string) map[string]string {
 		return map[string]string{"overlays.yaml": fmt.Sprintf("overlays:\n  - name: board\n    image: ghcr.io/siderolabs/sbc-board:v1\n    digest: %s\n", digest)}
 	})
 }
-
-var architectures = []string{"amd64", "arm64"}
 
 const boardProfile = `
 talos {
@@ -609,7 +564,7 @@ func TestOverlayFrom(t *testing.T) {
 	archive := filepath.Join(w.dir, "overlay.tar")
 	ref, err := name.NewTag("example.com/overlay:1")
 	w.check(err)
-	w.check(tarball.WriteToFile(archive, ref, w.treeImage(runtime.GOARCH, w.boardTree(runtime.GOARCH))))
+	w.check(tarball.WriteToFile(archive, ref, w.boardImage(runtime.GOARCH)))
 	r := w.run()
 	r.build(strings.Replace(fmt.Sprintf(ownOverlay, "", ""), `path = "overlay"`, `tarball = "overlay.tar"`, 1), imager.Request{Arch: runtime.GOARCH})
 	_, _, files := r.disk("own-" + runtime.GOARCH + ".raw")
