@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -71,18 +70,12 @@ type volume struct {
 	checksums   bool
 	seed        uint32
 	tables      map[int64]int64 // of groups, to the byte where their inodes start
-	nodes       []numbered
+	nodes       []tree.Numbered
 	pathBytes   int
 	dirBlocks   int
 	seen        map[uint32]bool // directories
 	contents    map[uint32]*content
 	unread      []directory
-}
-
-// numbered is a node with the number of its inode.
-type numbered struct {
-	tree.Node
-	number uint32
 }
 
 // directory is one that was found and not yet read.
@@ -99,7 +92,7 @@ func NewReader(r io.ReaderAt) (*Reader, error) {
 		err = v.readAll()
 	}
 	if err == nil {
-		out.files, err = tree.New(v.finish())
+		out.files, err = tree.New(tree.Linked(v.nodes))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read ext4: %w", err)
@@ -189,7 +182,7 @@ func (v *volume) readAll() error {
 		return errors.New("root directory: is none")
 	}
 	v.seen[root.number] = true
-	v.nodes = append(v.nodes, numbered{root.node(tree.Root), root.number})
+	v.nodes = append(v.nodes, tree.Numbered{Node: root.node(tree.Root), Inode: uint64(root.number)})
 	v.unread = append(v.unread, directory{tree.Root, root})
 	for len(v.unread) > 0 {
 		dir := v.unread[0]
@@ -240,24 +233,8 @@ func (v *volume) readNode(name string, e dirEntry) error {
 		}
 		n.Content = c
 	}
-	v.nodes = append(v.nodes, numbered{n, in.number})
+	v.nodes = append(v.nodes, tree.Numbered{Node: n, Inode: uint64(in.number)})
 	return nil
-}
-
-// finish makes further names of a file hard links.
-func (v *volume) finish() []tree.Node {
-	slices.SortFunc(v.nodes, func(a, b numbered) int { return tree.Compare(a.Path, b.Path) })
-	first := map[uint32]string{}
-	nodes := make([]tree.Node, len(v.nodes))
-	for i, n := range v.nodes {
-		if name, ok := first[n.number]; ok && n.Mode.IsRegular() {
-			n.Link = name
-		} else if n.Mode.IsRegular() {
-			first[n.number] = n.Path
-		}
-		nodes[i] = n.Node
-	}
-	return nodes
 }
 
 // rawInode is an inode as it is read.
