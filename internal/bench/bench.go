@@ -7,7 +7,8 @@
 //	squashfs   the largest extension: ours in several block sizes, mksquashfs
 //	effort     what is appended to the initramfs, with each effort that a profile can have
 //	cold       initramfs, ISO, disk and installer with an empty store; the programs for each output in turn
-//	large      the same with more in it
+//	raw        the same with a raw disk of 8 GiB that is not compressed
+//	large      cold with more in it
 //	unchanged  the same again
 //	changed    a small extension changed; another Talos patch release; twenty images of five extensions
 //	shared     on a second machine with the store of the first in a registry
@@ -60,6 +61,7 @@ var sections = []section{
 	{"squashfs", []string{"mksquashfs"}, (*bench).squashfs},
 	{"effort", initramfsTools, (*bench).effort},
 	{"cold", referenceTools, (*bench).cold},
+	{"raw", referenceTools, (*bench).raw},
 	{"large", referenceTools, (*bench).large},
 	{"unchanged", nil, (*bench).unchanged},
 	{"changed", nil, (*bench).changed},

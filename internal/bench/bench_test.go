@@ -77,7 +77,7 @@ func TestDecompressed(t *testing.T) {
 func TestChooseRefusesAnUnknownSection(t *testing.T) {
 	t.Parallel()
 	_, err := choose("speed")
-	if want := `there is no section "speed": -only takes one of squashfs, effort, cold, large, unchanged, changed, shared, formats, memory`; err == nil || err.Error() != want {
+	if want := `there is no section "speed": -only takes one of squashfs, effort, cold, raw, large, unchanged, changed, shared, formats, memory`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
@@ -146,7 +146,7 @@ func TestProgramsAreInDebianPackages(t *testing.T) {
 
 func TestScriptsAreShell(t *testing.T) {
 	t.Parallel()
-	for _, stages := range [][]stage{initramfsStages, {ukiStage}, isoStages, diskStages, installerStages} {
+	for _, stages := range [][]stage{initramfsStages, {ukiStage}, isoStages, referenceDisk, installerStages} {
 		for _, s := range stages {
 			if out, err := exec.Command("/bin/sh", "-nc", s.script).CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s", s.name, err, out)

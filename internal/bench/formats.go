@@ -3,9 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"regexp"
 )
 
 // formats compares disks in the formats of hypervisors and clouds with what converts a raw disk that is there.
@@ -74,17 +72,11 @@ type made struct {
 	size float64
 }
 
-var diskBlock = regexp.MustCompile(`(?s)  output "disk" \{.*?\n  \}`)
-
 // disk builds the disk of the bench's profile in another format, alone.
 func (b *bench) disk(ctx context.Context, format, compression string) (m made, err error) {
-	text, err := os.ReadFile(b.profile())
+	profile, err := b.variant("format-"+format+"-"+compression, defaultDisk,
+		fmt.Sprintf("output \"disk\" {\n    size        = \"8GiB\"\n    format      = %q\n    compression = %q\n  }", format, compression))
 	if err != nil {
-		return m, err
-	}
-	block := fmt.Sprintf("  output \"disk\" {\n    size        = \"8GiB\"\n    format      = %q\n    compression = %q\n  }", format, compression)
-	profile := filepath.Join(filepath.Dir(b.profile()), "format-"+format+".hcl")
-	if err := os.WriteFile(profile, diskBlock.ReplaceAll(text, []byte(block)), 0o600); err != nil {
 		return m, err
 	}
 	out := b.path("out-" + format + "-" + compression)

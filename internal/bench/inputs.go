@@ -252,13 +252,21 @@ func writeFile(name string, n tree.Node) error {
 	return errors.Join(err, r.Close(), f.Close())
 }
 
-// variant is a profile in a folder of its own: the repository's, changed by pairs of old and new text.
+// What profiles say of the disk: what the measures are for, as the official imager makes it unasked; and the repository's own.
+const (
+	defaultDisk = `output "disk" {}`
+	rawDisk     = "output \"disk\" {\n    size        = \"8GiB\"\n    compression = \"none\"\n  }"
+	rawDiskSize = 8 << 30 // bytes
+)
+
+// variant is a profile in a folder of its own: the repository's with the default disk, changed by pairs of old and new text.
 func (b *bench) variant(name string, change ...string) (string, error) {
 	text, err := os.ReadFile(b.Profile)
 	if err != nil {
 		return "", err
 	}
 	s := string(text)
+	change = append([]string{rawDisk, defaultDisk}, change...)
 	for i := 0; i < len(change); i += 2 {
 		var found bool
 		if s, found = replace(s, change[i], change[i+1]); !found {
@@ -276,7 +284,10 @@ func (b *bench) variant(name string, change ...string) (string, error) {
 // examples is the folder that the profile's own extension is in.
 const examples = "examples"
 
-// profile is the repository's, with the initramfs as another output.
+// withInitramfs is the change of a profile that makes the initramfs an output.
+var withInitramfs = []string{`output "iso" {}`, "output \"iso\" {}\n  output \"initramfs\" {}"}
+
+// profile is the repository's with the default disk, and the initramfs as another output.
 func (b *bench) profile() string { return b.path("profile", "extensions.hcl") }
 
 // prepare serves the release that the profile is for, and copies the profile.
@@ -285,7 +296,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.version, err = cli.TalosVersion(b.Profile); err != nil {
 		return err
 	}
-	if _, err := b.variant("profile", `output "iso" {}`, "output \"iso\" {}\n  output \"initramfs\" {}"); err != nil {
+	if _, err := b.variant("profile", withInitramfs...); err != nil {
 		return err
 	}
 	if err := os.Mkdir(b.path("tmp"), 0o755); err != nil {

@@ -14,9 +14,8 @@ func (b *bench) large(ctx context.Context) (table, error) {
 	if err := b.writePrograms(ctx, b.path("programs")); err != nil {
 		return table{}, err
 	}
-	file, err := b.variant("large", `output "iso" {}`, "output \"iso\" {}\n  output \"initramfs\" {}",
-		"    extension.motd,", "    extension.motd,\n    extension.programs,",
-		`extension "motd" {`, fmt.Sprintf("extension \"programs\" {\n  path = %q\n}\n\nextension \"motd\" {", b.path("programs")))
+	file, err := b.variant("large", append([]string{"    extension.motd,", "    extension.motd,\n    extension.programs,",
+		`extension "motd" {`, fmt.Sprintf("extension \"programs\" {\n  path = %q\n}\n\nextension \"motd\" {", b.path("programs"))}, withInitramfs...)...)
 	if err != nil {
 		return table{}, err
 	}
@@ -24,7 +23,7 @@ func (b *bench) large(ctx context.Context) (table, error) {
 	if err != nil {
 		return table{}, err
 	}
-	t, err := b.fromNothing(ctx, in, build{profile: file, out: b.path("large", "out")})
+	t, err := b.fromNothing(ctx, in, build{profile: file, out: b.path("large", "out")}, referenceDisk)
 	b.warm = false
 	return t, errors.Join(err, remove(b.path("large"), b.path("programs"), in.dir))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // The programs of the pipeline below: those for the initramfs, and all.
@@ -43,7 +44,7 @@ xorriso -as mkisofs -quiet -iso-level 3 -V TALOS -e --interval:appended_partitio
 	}
 	// The partitions are made where they belong, or beside: how they are copied to the disk is not counted.
 	diskStages = []stage{
-		{"sgdisk", `truncate -s 8G out
+		{"sgdisk", `truncate -s 4247M out
 sgdisk -n 1:0:+2101M -t 1:ef00 -n 2:0:+1M -t 2:ef02 -n 3:0:+2000M -n 4:0:+1M out >&2`},
 		{"mkfs.vfat, mcopy", treeStage + `mkfs.vfat -F 32 -n EFI --invariant --offset 2048 out $((2101 << 10)) >&2
 mcopy -s -p -Q -m -i out@@1M tree/EFI tree/loader ::/`},
@@ -52,6 +53,7 @@ printf '%s\n' /none '0 0' 'd--755 0 0' 'A d--755 0 0' "vmlinuz ---644 0 0 $IN/vm
   'grub d--700 0 0' "grub.cfg ---600 0 0 $PWD/grub.cfg" '$' '$' > prototype
 mkfs.xfs -q -L BOOT -p prototype -d file,name=boot,size=2000m >&2`},
 	}
+	compressStages  = []stage{{"zstd -18 (disk)", `zstd -q -T0 -18 --rm out`}}
 	installerStages = []stage{
 		{"tar, gzip", `mkdir -p usr/install/amd64 && ln uki usr/install/amd64/vmlinuz.efi && cp "$IN/sdboot" usr/install/amd64/systemd-boot.efi
 tar --sort=name -c usr/install/amd64/* | gzip -1 > layer && cp "$IN/installer" base
@@ -59,15 +61,11 @@ tar -cf out base layer`},
 	}
 )
 
-// referenceOutputs are the outputs with the stages that follow the initramfs's.
-var referenceOutputs = []struct {
-	name   string
-	stages []stage
-}{
-	{"iso", append([]stage{ukiStage}, isoStages...)},
-	{"disk", append([]stage{ukiStage}, diskStages...)},
-	{"installer", append([]stage{ukiStage}, installerStages...)},
-}
+// The stages of a disk: as the official imager makes it unasked, and not compressed.
+var (
+	referenceDisk    = append(slices.Clone(diskStages), compressStages...)
+	referenceRawDisk = diskStages
+)
 
 // reference is what the programs cost.
 type reference struct {
@@ -85,9 +83,12 @@ type stageCost struct {
 }
 
 // runReference makes every output with the programs, from the start each time.
-func (b *bench) runReference(ctx context.Context, in *inputs) (*reference, error) {
+func (b *bench) runReference(ctx context.Context, in *inputs, disk []stage) (*reference, error) {
 	r := &reference{}
-	for _, out := range referenceOutputs {
+	for _, out := range []struct {
+		name   string
+		stages []stage
+	}{{"iso", isoStages}, {"disk", disk}, {"installer", installerStages}} {
 		if err := b.reference(ctx, r, in, out.name, out.stages); err != nil {
 			return nil, err
 		}
@@ -102,7 +103,7 @@ func (b *bench) reference(ctx context.Context, r *reference, in *inputs, output 
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	for _, s := range append(append([]stage{}, initramfsStages...), stages...) {
+	for _, s := range slices.Concat(initramfsStages, []stage{ukiStage}, stages) {
 		p := process{dir: dir, env: []string{"IN=" + in.dir}, args: []string{"/bin/sh", "-euc", s.script}}
 		o, err := p.run(ctx)
 		if err != nil {
