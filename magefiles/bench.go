@@ -10,7 +10,7 @@ import (
 	"github.com/talosmith/talosmith/internal/cli"
 )
 
-// Bench measures builds beside the programs that the official imager calls, and prints the ratios that are to be reached; -only=squashfs, effort, cold, large, unchanged, changed, shared, formats or memory.
+// Bench measures builds beside the programs that the official imager calls, and prints the ratios that are to be reached; -only=squashfs, effort, cold, raw, large, unchanged, changed, shared, formats or memory.
 func Bench(ctx context.Context, only *string) error {
 	cache, err := cli.CacheDir(os.LookupEnv)
 	if err != nil {

@@ -282,7 +282,7 @@ func (p *diskPlan) write(w io.WriterAt) error {
 		if piece.write == nil {
 			continue
 		}
-		if err := piece.write(io.NewOffsetWriter(w, piece.at)); err != nil {
+		if err := piece.write(tree.Offset(w, piece.at)); err != nil {
 			return fmt.Errorf("%s: %w", piece, err)
 		}
 	}

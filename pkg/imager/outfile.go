@@ -68,19 +68,29 @@ var zeroPage [64 << 10]byte
 
 // WriteAt implements io.WriterAt for ascending offsets, and fails once the build is cancelled.
 func (o *outFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := o.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if off < o.at {
-		return 0, fmt.Errorf("write %s at byte %d: bytes up to %d are written already", o.name, off, o.at)
-	}
-	if err := o.hashZeros(off); err != nil {
+	if err := o.reach(off); err != nil {
 		return 0, err
 	}
 	n, err := o.f.WriteAt(p, off)
-	o.hash.Write(p[:n])
-	o.advance(int64(n))
+	o.pass(p[:n])
 	return n, err
+}
+
+// reach hashes the hole up to an offset that is next.
+func (o *outFile) reach(off int64) error {
+	if err := o.ctx.Err(); err != nil {
+		return err
+	}
+	if off < o.at {
+		return fmt.Errorf("write %s at byte %d: bytes up to %d are written already", o.name, off, o.at)
+	}
+	return o.hashZeros(off)
+}
+
+// pass hashes what is next in the file.
+func (o *outFile) pass(p []byte) {
+	o.hash.Write(p)
+	o.advance(int64(len(p)))
 }
 
 func (o *outFile) hashZeros(to int64) error {

@@ -66,7 +66,7 @@ func (im *Image) Write(w io.WriterAt) error {
 		}
 	}
 	for i, a := range im.appended {
-		if err := a.content.Write(io.NewOffsetWriter(w, a.block*blockSize)); err != nil {
+		if err := a.content.Write(tree.Offset(w, a.block*blockSize)); err != nil {
 			return fmt.Errorf("write ISO 9660 image, appended partition %d: %w", i, err)
 		}
 	}

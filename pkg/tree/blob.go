@@ -241,6 +241,11 @@ func CopyAt(w io.WriterAt, off int64, b Blob) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if c, ok := w.(RangeCopier); ok {
+		if f, ok := r.(*os.File); ok {
+			return b.Size(), errors.Join(c.CopyRange(f, 0, b.Size(), off), r.Close())
+		}
+	}
 	buf := make([]byte, min(b.Size(), 256<<10)+1) // one more, to see what comes too late
 	n, err := io.CopyBuffer(onlyWriter{io.NewOffsetWriter(w, off)}, onlyReader{io.LimitReader(r, b.Size()+1)}, buf)
 	if err == nil && n != b.Size() {
