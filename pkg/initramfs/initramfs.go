@@ -90,25 +90,15 @@ func Archive(t *tree.Tree) (tree.Blob, error) {
 func member(n tree.Node, inode int64) ([]byte, tree.Blob, error) {
 	h := &cpio.Header{
 		Name: n.Path, Inode: inode, Links: 1, ModTime: n.ModTime,
-		Mode: cpio.FileMode(n.Mode.Perm()), Uid: int(n.UID), Guid: int(n.GID),
-	}
-	for bit, cpioBit := range map[fs.FileMode]cpio.FileMode{
-		fs.ModeSetuid: cpio.ModeSetuid, fs.ModeSetgid: cpio.ModeSetgid, fs.ModeSticky: cpio.ModeSticky,
-	} {
-		if n.Mode&bit != 0 {
-			h.Mode |= cpioBit
-		}
+		Mode: cpio.FileMode(tree.UnixMode(n.Mode)), Uid: int(n.UID), Guid: int(n.GID),
 	}
 	content := tree.Zeros(0)
 	switch n.Mode.Type() {
 	case 0:
-		h.Mode |= cpio.TypeReg
 		content = n.Content
 	case fs.ModeDir:
-		h.Mode |= cpio.TypeDir
 		h.Links = 2
 	case fs.ModeSymlink:
-		h.Mode |= cpio.TypeSymlink
 		content = tree.String(n.Link)
 	default:
 		return nil, nil, fmt.Errorf("a %v cannot be written: files, directories and symbolic links can", n.Mode.Type())

@@ -103,34 +103,15 @@ func newMember(h *cpio.Header, content io.Reader) (Member, error) {
 	if !fs.ValidPath(name) {
 		return Member{}, fmt.Errorf("member %q leaves the root", h.Name)
 	}
-	m := Member{Size: h.Size, Node: tree.Node{
-		Path: name, UID: uint32(h.Uid), GID: uint32(h.Guid), ModTime: time.Unix(h.ModTime.Unix(), 0), Link: h.Linkname,
-		Mode: fs.FileMode(h.Mode & cpio.ModePerm),
-	}}
-	switch h.Mode & cpio.ModeType {
-	case cpio.TypeReg:
-		m.Content = content
-	case cpio.TypeDir:
-		m.Mode |= fs.ModeDir
-	case cpio.TypeSymlink:
-		m.Mode |= fs.ModeSymlink
-	case cpio.TypeChar:
-		m.Mode |= fs.ModeDevice | fs.ModeCharDevice
-	case cpio.TypeBlock:
-		m.Mode |= fs.ModeDevice
-	case cpio.TypeFifo:
-		m.Mode |= fs.ModeNamedPipe
-	case cpio.TypeSocket:
-		m.Mode |= fs.ModeSocket
-	default:
+	mode, ok := tree.FileMode(uint16(h.Mode))
+	if !ok {
 		return Member{}, fmt.Errorf("member %q: mode %#o has no known file type", h.Name, uint32(h.Mode))
 	}
-	for bit, mode := range map[cpio.FileMode]fs.FileMode{
-		cpio.ModeSetuid: fs.ModeSetuid, cpio.ModeSetgid: fs.ModeSetgid, cpio.ModeSticky: fs.ModeSticky,
-	} {
-		if h.Mode&bit != 0 {
-			m.Mode |= mode
-		}
+	m := Member{Size: h.Size, Node: tree.Node{
+		Path: name, UID: uint32(h.Uid), GID: uint32(h.Guid), ModTime: time.Unix(h.ModTime.Unix(), 0), Link: h.Linkname, Mode: mode,
+	}}
+	if mode.IsRegular() {
+		m.Content = content
 	}
 	return m, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -219,7 +220,7 @@ func (p *parser) directory(path string, list []dirRecord) error {
 	}
 	if path == tree.Root {
 		self.Path = tree.Root
-		self.Mode = modeOf(modeDir | uint32(self.Mode.Perm()))
+		self.Mode = fs.ModeDir | self.Mode.Perm()
 		p.nodes = append(p.nodes, self.Node)
 	}
 	for i := 1; i < len(list); i++ {

@@ -39,7 +39,7 @@ func (p *parser) node(r dirRecord) (n suspNode, err error) {
 		}
 		switch sig {
 		case "PX":
-			n.Mode = modeOf(binary.LittleEndian.Uint32(b))
+			n.Mode, _ = tree.FileMode(binary.LittleEndian.Uint16(b)) // without a type it is a file
 			n.UID, n.GID = binary.LittleEndian.Uint32(b[16:]), binary.LittleEndian.Uint32(b[24:])
 		case "TF":
 			if t, ok := modified(b); ok {
@@ -155,35 +155,6 @@ func (l *linkParser) add(target *strings.Builder, b []byte) error {
 		target.WriteString(s)
 	}
 	return nil
-}
-
-// modeOf translates a POSIX mode.
-func modeOf(posix uint32) fs.FileMode {
-	mode := fs.FileMode(posix & 0o777)
-	switch posix & 0o170000 {
-	case modeDir:
-		mode |= fs.ModeDir
-	case modeLink:
-		mode |= fs.ModeSymlink
-	case 0o010000:
-		mode |= fs.ModeNamedPipe
-	case 0o140000:
-		mode |= fs.ModeSocket
-	case 0o020000:
-		mode |= fs.ModeDevice | fs.ModeCharDevice
-	case 0o060000:
-		mode |= fs.ModeDevice
-	}
-	if posix&modeSetuid != 0 {
-		mode |= fs.ModeSetuid
-	}
-	if posix&modeSetgid != 0 {
-		mode |= fs.ModeSetgid
-	}
-	if posix&modeSticky != 0 {
-		mode |= fs.ModeSticky
-	}
-	return mode
 }
 
 // modified finds the time of modification in a TF field: flags, then a time for each flag.

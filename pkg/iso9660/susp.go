@@ -3,7 +3,6 @@ package iso9660
 import (
 	"encoding/binary"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -48,38 +47,10 @@ func er() []byte {
 	return field("ER", append([]byte{byte(len(id)), byte(len(desc)), byte(len(source)), 1}, id+desc+source...)...)
 }
 
-// POSIX file types and further mode bits.
-const (
-	modeDir     = 0o040000
-	modeRegular = 0o100000
-	modeLink    = 0o120000
-	modeSetuid  = 0o4000
-	modeSetgid  = 0o2000
-	modeSticky  = 0o1000
-)
-
 // px holds the mode, the number of links (1, as xorriso has it) and the owner.
 func px(n tree.Node) []byte {
-	mode := uint32(n.Mode.Perm())
-	switch n.Mode.Type() {
-	case fs.ModeDir:
-		mode |= modeDir
-	case fs.ModeSymlink:
-		mode |= modeLink
-	default:
-		mode |= modeRegular
-	}
-	if n.Mode&fs.ModeSetuid != 0 {
-		mode |= modeSetuid
-	}
-	if n.Mode&fs.ModeSetgid != 0 {
-		mode |= modeSetgid
-	}
-	if n.Mode&fs.ModeSticky != 0 {
-		mode |= modeSticky
-	}
 	var b []byte
-	for _, v := range []uint32{mode, 1, n.UID, n.GID} {
+	for _, v := range []uint32{uint32(tree.UnixMode(n.Mode)), 1, n.UID, n.GID} {
 		b = both32(b, v)
 	}
 	return field("PX", b...)

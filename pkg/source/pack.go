@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"math"
 	"slices"
@@ -39,60 +38,16 @@ const (
 	maxPackText = 64 << 10 // bytes of a path, a link target, an attribute's name
 )
 
-// Types of Linux's st_mode.
-var packTypes = []struct {
-	mode fs.FileMode
-	bits uint64
-}{
-	{0, 0o100000}, {fs.ModeDir, 0o040000}, {fs.ModeSymlink, 0o120000}, {fs.ModeNamedPipe, 0o010000}, {fs.ModeSocket, 0o140000},
-	{fs.ModeDevice, 0o060000}, {fs.ModeDevice | fs.ModeCharDevice, 0o020000},
-}
-
-var packBits = []struct {
-	mode fs.FileMode
-	bits uint64
-}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}}
-
-func packMode(m fs.FileMode) (uint64, error) {
-	bits := uint64(m.Perm())
-	for _, b := range packBits {
-		if m&b.mode != 0 {
-			bits |= b.bits
-		}
-	}
-	for _, t := range packTypes {
-		if m.Type() == t.mode {
-			return bits | t.bits, nil
-		}
-	}
-	return 0, fmt.Errorf("mode %v has no place in a tree pack", m)
-}
-
-func unpackMode(bits uint64) (fs.FileMode, error) {
-	m := fs.FileMode(bits & 0o777)
-	for _, b := range packBits {
-		if bits&b.bits != 0 {
-			m |= b.mode
-		}
-	}
-	for _, t := range packTypes {
-		if bits&^0o7777 == t.bits {
-			return m | t.mode, nil
-		}
-	}
-	return 0, fmt.Errorf("mode %#o is unknown", bits)
-}
-
 // record appends a node's record to b.
 func record(b []byte, n tree.Node) ([]byte, error) {
-	mode, err := packMode(n.Mode)
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w", n.Path, err)
+	mode := tree.UnixMode(n.Mode)
+	if _, ok := tree.FileMode(mode); !ok {
+		return nil, fmt.Errorf("%q: mode %v has no place in a tree pack", n.Path, n.Mode)
 	}
 	str := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 	num := func(v uint64) { b = binary.AppendUvarint(b, v) }
 	str(n.Path)
-	num(mode)
+	num(uint64(mode))
 	num(uint64(n.UID))
 	num(uint64(n.GID))
 	b = binary.AppendVarint(b, n.ModTime.Unix())
@@ -295,11 +250,10 @@ func (d *decoder) str(limit uint64, what string) string {
 
 func (d *decoder) node() (n tree.Node, size int64) {
 	n.Path = d.str(maxPackText, "path")
-	mode, err := unpackMode(d.num(math.MaxUint16, "mode"))
-	if err != nil {
-		d.fail("%w", err)
+	mode, ok := uint16(d.num(math.MaxUint16, "mode")), false
+	if n.Mode, ok = tree.FileMode(mode); !ok {
+		d.fail("mode %#o is unknown", mode)
 	}
-	n.Mode = mode
 	n.UID = uint32(d.num(math.MaxUint32, "uid"))
 	n.GID = uint32(d.num(math.MaxUint32, "gid"))
 	sec, k := binary.Varint(d.b)

@@ -1,6 +1,10 @@
 package squashfs
 
-import "io/fs"
+import (
+	"io/fs"
+
+	"github.com/talosmith/talosmith/pkg/tree"
+)
 
 const (
 	magic        = 0x73717368 // "hsqs"
@@ -221,30 +225,9 @@ var typeModes = map[uint16]fs.FileMode{
 
 const permissions = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-func encodePermissions(m fs.FileMode) uint16 {
-	p := uint16(m.Perm())
-	if m&fs.ModeSetuid != 0 {
-		p |= 0o4000
-	}
-	if m&fs.ModeSetgid != 0 {
-		p |= 0o2000
-	}
-	if m&fs.ModeSticky != 0 {
-		p |= 0o1000
-	}
-	return p
-}
+func encodePermissions(m fs.FileMode) uint16 { return tree.UnixMode(m) & 0o7777 }
 
 func decodePermissions(p uint16) fs.FileMode {
-	m := fs.FileMode(p) & fs.ModePerm
-	if p&0o4000 != 0 {
-		m |= fs.ModeSetuid
-	}
-	if p&0o2000 != 0 {
-		m |= fs.ModeSetgid
-	}
-	if p&0o1000 != 0 {
-		m |= fs.ModeSticky
-	}
+	m, _ := tree.FileMode(p & 0o7777) // the type is elsewhere
 	return m
 }
