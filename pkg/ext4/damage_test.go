@@ -176,7 +176,7 @@ func TestDamaged(t *testing.T) {
 		inInode("link", 0x04, "link target of 0 bytes", 0, 0),
 		inInode("link", 0x05, "link target of 65524 bytes", 255),
 		inInode("link", 0x22, "link target of 500 bytes in 60", 0),
-		inInode("short", 0x22, "link target: tree of extents", 8),
+		inInode("short", 0x22, "link target: read content: tree of extents", 8),
 		{"leaf's magic", leaf, 0, []byte{0}, "magic number 0xf300"},
 		{"leaf's count", leaf, 2, []byte{255, 1}, "511 of 340 entries"},
 		{"leaf without entries", leaf, 2, []byte{0, 0}, "has no entries"},

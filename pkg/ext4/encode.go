@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io/fs"
+	"slices"
 	"time"
 )
 
@@ -53,46 +54,13 @@ func inodeSum(seed uint32, b []byte, high bool) uint32 {
 	return crc(seed, b)
 }
 
-// fileTypes by the number that directories have for them.
-var fileTypes = [...]struct {
-	mode fs.FileMode
-	unix byte // the upper four bits of the mode
-}{
-	1: {0, 0o10},
-	2: {fs.ModeDir, 0o4},
-	3: {fs.ModeDevice | fs.ModeCharDevice, 0o2},
-	4: {fs.ModeDevice, 0o6},
-	5: {fs.ModeNamedPipe, 0o1},
-	6: {fs.ModeSocket, 0o14},
-	7: {fs.ModeSymlink, 0o12},
+// fileTypes by the number that directories have for them, from 1 on.
+var fileTypes = []fs.FileMode{
+	0, fs.ModeDir, fs.ModeDevice | fs.ModeCharDevice, fs.ModeDevice, fs.ModeNamedPipe, fs.ModeSocket, fs.ModeSymlink,
 }
-
-// specialBits of a mode.
-var specialBits = [...]struct {
-	mode fs.FileMode
-	unix uint16
-}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}}
 
 // typeOf is the number of a type; 0 is none that ext4 knows.
-func typeOf(m fs.FileMode) byte {
-	for i, t := range fileTypes {
-		if i > 0 && m.Type() == t.mode {
-			return byte(i)
-		}
-	}
-	return 0
-}
-
-// unixMode are the mode's bits as Unix has them.
-func unixMode(m fs.FileMode) uint16 {
-	mode := uint16(m.Perm()) | uint16(fileTypes[typeOf(m)].unix)<<12
-	for _, bit := range specialBits {
-		if m&bit.mode != 0 {
-			mode |= bit.unix
-		}
-	}
-	return mode
-}
+func typeOf(m fs.FileMode) byte { return byte(slices.Index(fileTypes, m.Type()) + 1) }
 
 // Times of inodes: 32 bits of seconds, and 32 more of 30 bits of nanoseconds and two bits that count what the seconds overflowed.
 const (

@@ -1,6 +1,10 @@
 package ext4
 
-import "io/fs"
+import (
+	"io/fs"
+
+	"github.com/talosmith/talosmith/pkg/tree"
+)
 
 const (
 	flagExtents = 0x80000
@@ -38,7 +42,7 @@ func (img *Image) putInode(b []byte, in *inode) {
 			sectors += e.count * (blockSize / sectorSize)
 		}
 	}
-	le.PutUint16(b[0x00:], unixMode(in.Mode))
+	le.PutUint16(b[0x00:], tree.UnixMode(in.Mode))
 	le.PutUint16(b[0x02:], uint16(in.UID))
 	le.PutUint32(b[0x04:], uint32(size))
 	le.PutUint16(b[0x18:], uint16(in.GID))

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"path"
+	"sort"
 	"time"
 
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -98,19 +99,10 @@ func MinSize(t *tree.Tree, o Options) (int64, error) {
 
 // minSize looks for the least size; what fits in one fits in any greater one.
 func (img *Image) minSize() (int64, error) {
-	from, to := int64(Least), int64(Most)
-	if err := img.place(to); err != nil {
+	if err := img.place(Most); err != nil {
 		return 0, err
 	}
-	for from < to {
-		middle := (from + to) / 2 / mib * mib
-		if img.place(middle) == nil {
-			to = middle
-		} else {
-			from = middle + mib
-		}
-	}
-	return to, nil
+	return mib * int64(sort.Search(Most/mib, func(n int) bool { return img.place(mib*int64(n)) == nil })), nil
 }
 
 // Size of the image in bytes: that of its container.

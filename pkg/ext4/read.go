@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"strings"
 	"time"
 
@@ -14,11 +13,9 @@ import (
 
 // Limits of what is read, far above what an image cache has.
 const (
-	maxNodes     = 1 << 20
-	maxPathBytes = 64 << 20 // in all
-	maxDirBlocks = 1 << 18  // of all directories
-	maxExtents   = 1 << 20  // of a file
-	maxDepth     = 5        // of a tree of extents: what 2^32 blocks of 1 KiB could need
+	maxDirBlocks = 1 << 18 // of all directories
+	maxExtents   = 1 << 20 // of a file
+	maxDepth     = 5       // of a tree of extents: what 2^32 blocks of 1 KiB could need
 )
 
 // Features that change the format in ways that a reader has to know.
@@ -70,29 +67,15 @@ type volume struct {
 	checksums   bool
 	seed        uint32
 	tables      map[int64]int64 // of groups, to the byte where their inodes start
-	nodes       []tree.Numbered
-	pathBytes   int
 	dirBlocks   int
-	seen        map[uint32]bool // directories
-	contents    map[uint32]*content
-	unread      []directory
-}
-
-// directory is one that was found and not yet read.
-type directory struct {
-	path string
-	*rawInode
 }
 
 // NewReader reads superblock, directories and inodes. Contents are read when they are asked for.
 func NewReader(r io.ReaderAt) (*Reader, error) {
-	v := &volume{r: r, tables: map[int64]int64{}, seen: map[uint32]bool{}, contents: map[uint32]*content{}}
+	v := &volume{r: r, tables: map[int64]int64{}}
 	out, err := v.readSuper()
 	if err == nil {
-		err = v.readAll()
-	}
-	if err == nil {
-		out.files, err = tree.New(tree.Linked(v.nodes))
+		out.files, err = tree.Walk(v, uint32(rootInode))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read ext4: %w", err)
@@ -102,7 +85,7 @@ func NewReader(r io.ReaderAt) (*Reader, error) {
 
 func (v *volume) readSuper() (*Reader, error) {
 	b := make([]byte, 1024)
-	if err := v.readAt(b, 1024); err != nil {
+	if err := tree.ReadFull(v.r, b, 1024); err != nil {
 		return nil, fmt.Errorf("superblock: %w", err)
 	}
 	if magic := le.Uint16(b[0x38:]); magic != magicSuper {
@@ -152,18 +135,6 @@ func (v *volume) readSuper() (*Reader, error) {
 	return out, nil
 }
 
-// readAt reads all of b; the end of the image is an error.
-func (v *volume) readAt(b []byte, off int64) error {
-	n, err := v.r.ReadAt(b, off)
-	if n == len(b) {
-		return nil
-	}
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
-}
-
 // place turns blocks into the offset in bytes of the first.
 func (v *volume) place(block, count int64) (int64, error) {
 	if count > v.blocks || block > v.blocks-count {
@@ -172,69 +143,22 @@ func (v *volume) place(block, count int64) (int64, error) {
 	return block * v.block, nil
 }
 
-// readAll reads all directories.
-func (v *volume) readAll() error {
-	root, err := v.readInode(rootInode)
+// Node implements [tree.Volume].
+func (v *volume) Node(number uint32) (tree.Node, error) {
+	in, err := v.readInode(number)
 	if err != nil {
-		return fmt.Errorf("root directory: %w", err)
+		return tree.Node{}, err
 	}
-	if !root.mode.IsDir() {
-		return errors.New("root directory: is none")
-	}
-	v.seen[root.number] = true
-	v.nodes = append(v.nodes, tree.Numbered{Node: root.node(tree.Root), Inode: uint64(root.number)})
-	v.unread = append(v.unread, directory{tree.Root, root})
-	for len(v.unread) > 0 {
-		dir := v.unread[0]
-		v.unread = v.unread[1:]
-		entries, err := v.readDir(dir.rawInode)
-		for _, e := range entries {
-			if err == nil {
-				err = v.readNode(path.Join(dir.path, e.name), e)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("directory %s: %w", dir.path, err)
-		}
-	}
-	return nil
-}
-
-func (v *volume) readNode(name string, e dirEntry) error {
-	if v.pathBytes += len(name); len(v.nodes) == maxNodes || v.pathBytes > maxPathBytes {
-		return fmt.Errorf("not supported: more than %d files or %d bytes of paths", maxNodes, maxPathBytes)
-	}
-	if strings.ContainsAny(e.name, "/\x00") {
-		return fmt.Errorf("name %q: not possible", e.name)
-	}
-	in, err := v.readInode(e.number)
-	if err != nil {
-		return fmt.Errorf("%q: %w", e.name, err)
-	}
-	n := in.node(name)
-	switch n.Mode.Type() {
-	case fs.ModeDir:
-		if v.seen[in.number] {
-			return fmt.Errorf("%q: this directory is also elsewhere", e.name)
-		}
-		v.seen[in.number] = true
-		v.unread = append(v.unread, directory{name, in})
+	n := tree.Node{Mode: in.mode, UID: in.uid, GID: in.gid, ModTime: in.time}
+	switch in.mode.Type() {
 	case fs.ModeSymlink:
-		if n.Link, err = v.readLink(in); err != nil {
-			return fmt.Errorf("%q: %w", e.name, err)
-		}
+		n.Link, err = v.readLink(in)
+	case fs.ModeDevice, fs.ModeDevice | fs.ModeCharDevice:
+		n.Major, n.Minor = in.device()
 	case 0:
-		c := v.contents[in.number]
-		if c == nil {
-			if c, err = v.newContent(in); err != nil {
-				return fmt.Errorf("%q: %w", e.name, err)
-			}
-			v.contents[in.number] = c
-		}
-		n.Content = c
+		n.Content, err = v.newContent(in)
 	}
-	v.nodes = append(v.nodes, tree.Numbered{Node: n, Inode: uint64(in.number)})
-	return nil
+	return n, err
 }
 
 // rawInode is an inode as it is read.
@@ -250,17 +174,13 @@ type rawInode struct {
 	body   []byte // 60 bytes: extents, a short link, or a device's numbers
 }
 
-func (in *rawInode) node(name string) tree.Node {
-	n := tree.Node{Path: name, Mode: in.mode, UID: in.uid, GID: in.gid, ModTime: in.time}
-	if in.mode&fs.ModeDevice != 0 {
-		if old := le.Uint32(in.body); old != 0 {
-			n.Major, n.Minor = old>>8&0xff, old&0xff
-		} else {
-			dev := le.Uint32(in.body[4:])
-			n.Major, n.Minor = dev>>8&maxMajor, dev&0xff|dev>>20<<8
-		}
+// device returns the numbers of a device.
+func (in *rawInode) device() (major, minor uint32) {
+	if old := le.Uint32(in.body); old != 0 {
+		return old >> 8 & 0xff, old & 0xff
 	}
-	return n
+	dev := le.Uint32(in.body[4:])
+	return dev >> 8 & maxMajor, dev&0xff | dev>>20<<8
 }
 
 // table returns the byte where a group's inodes start.
@@ -269,7 +189,7 @@ func (v *volume) table(group int64) (int64, error) {
 		return off, nil
 	}
 	b := make([]byte, v.descriptor)
-	err := v.readAt(b, v.descriptors+group*v.descriptor)
+	err := tree.ReadFull(v.r, b, v.descriptors+group*v.descriptor)
 	if err == nil && v.checksums && le.Uint16(b[descriptorCRC:]) != descriptorSum(v.seed, uint32(group), b) {
 		err = errors.New("the checksum is wrong")
 	}
@@ -297,7 +217,7 @@ func (v *volume) readInode(number uint32) (*rawInode, error) {
 	off, err := v.table(index / v.groupInodes)
 	b := make([]byte, v.inode)
 	if err == nil {
-		err = v.readAt(b, off+index%v.groupInodes*v.inode)
+		err = tree.ReadFull(v.r, b, off+index%v.groupInodes*v.inode)
 	}
 	if err != nil {
 		return wrap(err)
@@ -330,10 +250,12 @@ func (v *volume) readInode(number uint32) (*rawInode, error) {
 			return wrap(errors.New("the checksum is wrong"))
 		}
 	}
-	if in.mode, err = goMode(le.Uint16(b)); err != nil {
-		return wrap(err)
-	}
+	unix := le.Uint16(b)
+	mode, ok := tree.FileMode(unix)
+	in.mode = mode
 	switch {
+	case !ok:
+		return wrap(fmt.Errorf("mode %#o: no such type", unix))
 	case in.size < 0:
 		return wrap(fmt.Errorf("size of %d bytes", uint64(in.size)))
 	case in.flags&flagEncrypted != 0:
@@ -346,21 +268,6 @@ func (v *volume) readInode(number uint32) (*rawInode, error) {
 	return in, nil
 }
 
-func goMode(unix uint16) (fs.FileMode, error) {
-	mode := fs.FileMode(unix & 0o777)
-	for _, bit := range specialBits {
-		if unix&bit.unix != 0 {
-			mode |= bit.mode
-		}
-	}
-	for i, t := range fileTypes {
-		if i > 0 && t.unix == byte(unix>>12) {
-			return mode | t.mode, nil
-		}
-	}
-	return 0, fmt.Errorf("mode %#o: no such type", unix)
-}
-
 func (v *volume) readLink(in *rawInode) (string, error) {
 	if in.size < 1 || in.size > maxLink {
 		return "", fmt.Errorf("link target of %d bytes: not from 1 to %d", in.size, maxLink)
@@ -369,8 +276,7 @@ func (v *volume) readLink(in *rawInode) (string, error) {
 	if in.flags&flagExtents != 0 {
 		c, err := v.newContent(in)
 		if err == nil {
-			b = make([]byte, in.size)
-			_, err = c.read(b, 0)
+			b, err = tree.ReadAll(c)
 		}
 		if err != nil {
 			return "", fmt.Errorf("link target: %w", err)

@@ -3,39 +3,39 @@ package ext4
 import (
 	"errors"
 	"fmt"
+
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// dirEntry is an entry as it is read.
-type dirEntry struct {
-	name   string
-	number uint32
-}
-
-// readDir returns the entries of a directory, without "." and "..". What an index adds looks like entries for nothing.
-func (v *volume) readDir(in *rawInode) (entries []dirEntry, err error) {
+// Entries implements [tree.Volume]. What an index adds looks like entries for nothing.
+func (v *volume) Entries(dir uint32, found func(name string, number uint32) error) error {
+	in, err := v.readInode(dir)
+	if err != nil {
+		return err
+	}
 	extents, err := v.readExtents(in)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b := make([]byte, v.block)
 	for _, e := range extents {
-		for at := int64(0); at < e.size && e.at+at < in.size; at += v.block {
+		for at := int64(0); at < e.Size && e.At+at < in.size; at += v.block {
 			if v.dirBlocks++; v.dirBlocks > maxDirBlocks {
-				return nil, fmt.Errorf("not supported: more than %d directory blocks", maxDirBlocks)
+				return fmt.Errorf("not supported: more than %d directory blocks", maxDirBlocks)
 			}
-			err := v.readAt(b, e.off+at)
+			err := tree.ReadFull(v.r, b, e.Off+at)
 			if err == nil && v.checksums {
-				err = checkDirBlock(b, in, e.at+at)
+				err = checkDirBlock(b, in, e.At+at)
 			}
 			if err == nil {
-				entries, err = readDirBlock(entries, b)
+				err = readDirBlock(b, found)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("block at byte %d: %w", e.off+at, err)
+				return fmt.Errorf("block at byte %d: %w", e.Off+at, err)
 			}
 		}
 	}
-	return entries, nil
+	return nil
 }
 
 // checkDirBlock looks at the checksum of the block at a byte of a directory. Blocks of an index have theirs elsewhere; nothing is read
@@ -55,11 +55,11 @@ func checkDirBlock(b []byte, in *rawInode, at int64) error {
 	return nil
 }
 
-// readDirBlock appends the entries of a block.
-func readDirBlock(entries []dirEntry, b []byte) ([]dirEntry, error) {
+// readDirBlock reads the entries of a block.
+func readDirBlock(b []byte, found func(name string, number uint32) error) error {
 	for block := len(b); len(b) > 0; {
 		if len(b) < entryHead {
-			return nil, fmt.Errorf("%d bytes are no entry", len(b))
+			return fmt.Errorf("%d bytes are no entry", len(b))
 		}
 		number, size, name := le.Uint32(b), int(le.Uint16(b[4:])), int(b[6])
 		if block == 64<<10 && (size == 0 || size == 65535) { // what 16 bits cannot say
@@ -67,14 +67,16 @@ func readDirBlock(entries []dirEntry, b []byte) ([]dirEntry, error) {
 		}
 		switch {
 		case size < entryHead || size%4 != 0 || size > len(b):
-			return nil, fmt.Errorf("an entry of %d bytes in %d", size, len(b))
+			return fmt.Errorf("an entry of %d bytes in %d", size, len(b))
 		case number != 0 && (name == 0 || name > size-entryHead):
-			return nil, fmt.Errorf("a name of %d bytes in an entry of %d", name, size)
+			return fmt.Errorf("a name of %d bytes in an entry of %d", name, size)
 		}
 		if name := string(b[entryHead:][:min(name, size-entryHead)]); number != 0 && name != "." && name != ".." {
-			entries = append(entries, dirEntry{name, number})
+			if err := found(name, number); err != nil {
+				return err
+			}
 		}
 		b = b[size:]
 	}
-	return entries, nil
+	return nil
 }

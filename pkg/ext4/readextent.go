@@ -1,19 +1,15 @@
 package ext4
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"sync"
+
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// written is an extent that is read: its place in bytes.
-type written struct{ at, off, size int64 }
-
 // readExtents returns the extents in the order of the file, without those that were never written.
-func (v *volume) readExtents(in *rawInode) ([]written, error) {
+func (v *volume) readExtents(in *rawInode) ([]tree.Extent, error) {
 	if in.flags&flagExtents == 0 {
 		return nil, errors.New("not supported: content without extents, as ext2 and ext3 have it")
 	}
@@ -30,7 +26,7 @@ func (v *volume) readExtents(in *rawInode) ([]written, error) {
 type extentReader struct {
 	v     *volume
 	seed  uint32
-	out   []written
+	out   []tree.Extent
 	last  int64 // block in the file where the next extent may begin
 	count int
 }
@@ -58,7 +54,7 @@ func (t *extentReader) child(block int64, depth uint16) error {
 	b := make([]byte, t.v.block)
 	off, err := t.v.place(block, 1)
 	if err == nil {
-		err = t.v.readAt(b, off)
+		err = tree.ReadFull(t.v.r, b, off)
 	}
 	if err != nil {
 		return fmt.Errorf("tree of extents: %w", err)
@@ -90,74 +86,21 @@ func (t *extentReader) extent(r []byte) error {
 		return fmt.Errorf("extent %d: %w", t.count, err)
 	}
 	if t.last = at + count; !unwritten {
-		t.out = append(t.out, written{at * t.v.block, off, count * t.v.block})
+		t.out = append(t.out, tree.Extent{At: at * t.v.block, Off: off, Size: count * t.v.block})
 	}
 	return nil
 }
 
-// content is a file's bytes.
-type content struct {
-	v    *volume
-	size int64
-	// extents are read when they are needed first.
-	extents func() ([]written, error)
-}
-
-func (v *volume) newContent(in *rawInode) (*content, error) {
+func (v *volume) newContent(in *rawInode) (tree.Blob, error) {
 	if in.size > v.blocks*v.block {
 		return nil, fmt.Errorf("not supported: a file with holes of %d bytes is bigger than the file system", in.size)
 	}
 	number := in.number
-	extents := sync.OnceValues(func() ([]written, error) {
+	return tree.Extents(v.r, in.size, func() ([]tree.Extent, error) {
 		in, err := v.readInode(number) // once more: the inodes of all files would be a lot of memory
 		if err != nil {
 			return nil, err
 		}
 		return v.readExtents(in)
-	})
-	return &content{v, in.size, extents}, nil
-}
-
-func (c *content) Size() int64 { return c.size }
-
-func (c *content) Open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(c, 0, c.size)), nil
-}
-
-// ReadAt implements [io.ReaderAt].
-func (c *content) ReadAt(p []byte, off int64) (n int, err error) {
-	if n, err = c.read(p, off); err != nil && err != io.EOF {
-		err = fmt.Errorf("read ext4: %w", err)
-	}
-	return n, err
-}
-
-// read reads like ReadAt. Holes read as zeros.
-func (c *content) read(p []byte, off int64) (n int, err error) {
-	if off < 0 {
-		return 0, errors.New("negative offset")
-	}
-	if off >= c.size {
-		return 0, io.EOF
-	}
-	extents, err := c.extents()
-	if err != nil {
-		return 0, err
-	}
-	if int64(len(p)) > c.size-off {
-		p, err = p[:c.size-off], io.EOF
-	}
-	clear(p)
-	end := off + int64(len(p))
-	first, _ := slices.BinarySearchFunc(extents, off, func(e written, off int64) int { return cmp.Compare(e.at+e.size, off+1) })
-	for _, e := range extents[first:] {
-		from, to := max(off, e.at), min(end, e.at+e.size)
-		if from >= to {
-			break
-		}
-		if err := c.v.readAt(p[from-off:to-off], e.off+from-e.at); err != nil {
-			return int(from - off), err
-		}
-	}
-	return len(p), err
+	}), nil
 }

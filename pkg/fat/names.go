@@ -19,6 +19,9 @@ const (
 // shortName is a name as it stands in a directory entry: 8 characters and 3, upper case, padded with blanks.
 type shortName [11]byte
 
+// What a directory calls itself and its parent.
+var dot, dotDot = shortName([]byte(".          ")), shortName([]byte("..         "))
+
 // checksum ties the entries of a long name to the entry that they belong to.
 func (s shortName) checksum() (sum byte) {
 	for _, c := range s {
@@ -116,8 +119,8 @@ type candidate struct {
 
 func newCandidate(name string) candidate {
 	base, ext := name, ""
-	if dot := strings.LastIndexByte(name, '.'); dot > 0 {
-		base, ext = name[:dot], name[dot+1:]
+	if at := strings.LastIndexByte(name, '.'); at > 0 {
+		base, ext = name[:at], name[at+1:]
 	}
 	c := candidate{}
 	var baseExact, extExact bool

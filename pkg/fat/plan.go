@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"sort"
 	"time"
 
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -259,15 +260,8 @@ func (img *Image) minSize() (int64, error) {
 				continue
 			}
 			if probe.place(to) == nil {
-				for from < to {
-					middle := (from + to) / 2 / mib * mib
-					if probe.place(middle) == nil {
-						to = middle
-					} else {
-						from = middle + mib
-					}
-				}
-				return to, nil
+				more := sort.Search(int((to-from)/mib), func(n int) bool { return probe.place(from+mib*int64(n)) == nil })
+				return from + mib*int64(more), nil
 			}
 			from = to + mib
 		}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -14,12 +14,8 @@ import (
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// Limits of what is read, far above what a boot partition has.
-const (
-	maxNodes     = 1 << 20
-	maxPathBytes = 64 << 20 // in all
-	maxRuns      = 1 << 20  // pieces of files, in all
-)
+// maxExtents limits what is read, in all, far above what a boot partition has.
+const maxExtents = 1 << 20
 
 // Reader is a FAT12, FAT16 or FAT32 file system that somebody made. It is an [fs.FS], [fs.ReadDirFS], [fs.StatFS] and
 // [fs.ReadFileFS]; names are looked up as they are written.
@@ -54,33 +50,26 @@ type volume struct {
 	seen        map[uint32]*[512]byte // bits of the clusters in use, in pages
 	page        []byte                // of the FAT, the last that was read
 	pageOff     int64
-	nodes       []tree.Node
-	pathBytes   int
-	runs        int
-	unread      []directory
+	extents     int
+	root        file
 	rootEntries int64 // of FAT12 and FAT16
-	rootCluster uint32
 	fatBytes    int64 // of one FAT
 }
 
-// directory is one that was found and not yet read.
-type directory struct {
-	path  string
-	first uint32
+// file is a directory or a file as a directory has it.
+type file struct {
+	mode  fs.FileMode
+	time  time.Time
+	first uint32 // cluster
+	size  int64
 }
-
-// run is a piece of a file: clusters one after another.
-type run struct{ first, count uint32 }
 
 // NewReader reads the directories of a file system. Contents are read when they are asked for.
 func NewReader(r io.ReaderAt) (*Reader, error) {
-	v := &volume{r: r, seen: map[uint32]*[512]byte{}, pageOff: -1}
+	v := &volume{r: r, seen: map[uint32]*[512]byte{}, pageOff: -1, root: file{mode: fs.ModeDir | 0o755, time: time.Unix(0, 0)}}
 	out, err := v.readBoot()
 	if err == nil {
-		err = v.readAll()
-	}
-	if err == nil {
-		out.files, err = tree.New(v.nodes)
+		out.files, err = tree.Walk(v, &v.root)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read FAT: %w", err)
@@ -94,8 +83,8 @@ func NewReader(r io.ReaderAt) (*Reader, error) {
 // readBoot reads the boot sector. What is called BPB there starts at byte 11.
 func (v *volume) readBoot() (*Reader, error) {
 	b := make([]byte, sectorSize)
-	if _, err := v.r.ReadAt(b, 0); err != nil {
-		return nil, fmt.Errorf("boot sector: %w", noEOF(err))
+	if err := tree.ReadFull(v.r, b, 0); err != nil {
+		return nil, fmt.Errorf("boot sector: %w", err)
 	}
 	if b[510] != 0x55 || b[511] != 0xaa {
 		return nil, errors.New("boot sector: does not end with 55 aa")
@@ -118,7 +107,7 @@ func (v *volume) readBoot() (*Reader, error) {
 	fat32 := fatLength == 0
 	if fat32 {
 		fatLength, extended = int64(le.Uint32(b[36:])), 66
-		v.rootCluster = le.Uint32(b[44:])
+		v.root.first = le.Uint32(b[44:])
 	}
 	v.cluster = perCluster * v.sector
 	v.fat = reserved * v.sector
@@ -149,106 +138,99 @@ func (v *volume) readBoot() (*Reader, error) {
 	return out, nil
 }
 
-// readAll reads all directories.
-func (v *volume) readAll() error {
-	v.nodes = append(v.nodes, tree.Node{Path: tree.Root, Mode: fs.ModeDir | 0o755, ModTime: time.Unix(0, 0)})
-	if v.bits == 32 {
-		v.unread = append(v.unread, directory{tree.Root, v.rootCluster})
-	} else {
-		b := make([]byte, v.rootEntries*entrySize)
-		if _, err := v.r.ReadAt(b, v.data-roundUp(int64(len(b)), v.sector)); err != nil {
-			return fmt.Errorf("root directory: %w", noEOF(err))
-		}
-		if err := v.readEntries(tree.Root, b); err != nil {
-			return err
-		}
+// Node implements [tree.Volume].
+func (v *volume) Node(f *file) (n tree.Node, err error) {
+	n.Mode, n.ModTime = f.mode, f.time
+	if n.Mode.IsRegular() {
+		n.Content, err = v.newContent(f)
 	}
-	for len(v.unread) > 0 {
-		dir := v.unread[0]
-		v.unread = v.unread[1:]
-		runs, size, err := v.chain(dir.first, maxDirEntries*entrySize)
-		if err != nil {
-			return fmt.Errorf("directory %s: %w", dir.path, err)
-		}
-		b := make([]byte, size)
-		if _, err := (&content{v: v, runs: runs, size: size}).ReadAt(b, 0); err != nil {
-			return fmt.Errorf("directory %s: %w", dir.path, noEOF(err))
-		}
-		if err := v.readEntries(dir.path, b); err != nil {
-			return err
-		}
-	}
-	return nil
+	return n, err
 }
 
-func (v *volume) readEntries(dir string, b []byte) error {
+// Entries implements [tree.Volume].
+func (v *volume) Entries(dir *file, found func(name string, f *file) error) error {
+	b, err := v.readDir(dir)
+	if err != nil {
+		return err
+	}
 	var long longName
 	for ; len(b) >= entrySize && b[0] != 0; b = b[entrySize:] {
 		e := b[:entrySize]
 		switch attr := e[11]; {
-		case e[0] == 0xe5: // deleted
-			long = longName{}
-			continue
+		case e[0] == deleted, shortName(e[:11]) == dot, shortName(e[:11]) == dotDot:
 		case attr&0x3f == attrLong:
 			long.add(e)
 			continue
 		case attr&attrLabel != 0:
-			if dir == tree.Root && v.label == "" {
+			if dir == &v.root && v.label == "" {
 				v.label = strings.TrimRight(string(e[:11]), " ")
 			}
-			long = longName{}
-			continue
+		default:
+			name, err := long.name(e)
+			if err == nil {
+				err = found(name, v.newFile(e))
+			}
+			if err != nil {
+				return err
+			}
 		}
-		name, err := long.name(e)
 		long = longName{}
-		if err == nil && name != "." && name != ".." {
-			err = v.readNode(path.Join(dir, name), e)
-		}
-		if err != nil {
-			return fmt.Errorf("directory %s: %w", dir, err)
-		}
 	}
 	return nil
 }
 
-func (v *volume) readNode(name string, e []byte) error {
-	if v.pathBytes += len(name); len(v.nodes) == maxNodes || v.pathBytes > maxPathBytes {
-		return fmt.Errorf("not supported: more than %d files or %d bytes of paths", maxNodes, maxPathBytes)
+// readDir reads the entries of a directory.
+func (v *volume) readDir(dir *file) ([]byte, error) {
+	if dir == &v.root && v.bits != 32 {
+		b := make([]byte, v.rootEntries*entrySize)
+		return b, tree.ReadFull(v.r, b, v.data-roundUp(int64(len(b)), v.sector))
 	}
-	first, size := uint32(le.Uint16(e[20:]))<<16|uint32(le.Uint16(e[26:])), int64(le.Uint32(e[28:]))
-	if v.bits != 32 {
-		first &= 0xffff
+	extents, size, err := v.chain(dir.first, maxDirEntries*entrySize)
+	if err != nil {
+		return nil, err
 	}
-	n := tree.Node{Path: name, Mode: 0o644, ModTime: goTime(le.Uint16(e[24:]), le.Uint16(e[22:]))}
+	return tree.ReadAll(v.content(extents, size))
+}
+
+func (v *volume) newFile(e []byte) *file {
+	f := &file{
+		mode:  0o644,
+		time:  goTime(le.Uint16(e[24:]), le.Uint16(e[22:])),
+		first: uint32(le.Uint16(e[20:]))<<16 | uint32(le.Uint16(e[26:])),
+		size:  int64(le.Uint32(e[28:])),
+	}
 	if e[11]&attrReadOnly != 0 {
-		n.Mode = 0o444
+		f.mode = 0o444
 	}
 	if e[11]&attrDir != 0 {
-		n.Mode = fs.ModeDir | n.Mode | 0o111
-		v.nodes = append(v.nodes, n)
-		v.unread = append(v.unread, directory{name, first})
-		return nil
+		f.mode |= fs.ModeDir | 0o111
 	}
-	c := &content{v: v, size: size}
-	if size > 0 {
-		runs, have, err := v.chain(first, size)
-		if err == nil && have < size {
-			err = fmt.Errorf("its clusters hold %d of its %d bytes", have, size)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", path.Base(name), err)
-		}
-		c.runs = runs
-	} else if first != 0 {
-		return fmt.Errorf("%s: an empty file has cluster %d", path.Base(name), first)
+	if v.bits != 32 {
+		f.first &= 0xffff
 	}
-	n.Content = c
-	v.nodes = append(v.nodes, n)
-	return nil
+	return f
+}
+
+func (v *volume) newContent(f *file) (tree.Blob, error) {
+	if f.size == 0 && f.first != 0 {
+		return nil, fmt.Errorf("an empty file has cluster %d", f.first)
+	}
+	if f.size == 0 {
+		return tree.Bytes(nil), nil
+	}
+	extents, have, err := v.chain(f.first, f.size)
+	if err == nil && have < f.size {
+		err = fmt.Errorf("its clusters hold %d of its %d bytes", have, f.size)
+	}
+	return v.content(extents, f.size), err
+}
+
+func (v *volume) content(extents []tree.Extent, size int64) tree.Blob {
+	return tree.Extents(v.r, size, func() ([]tree.Extent, error) { return extents, nil })
 }
 
 // chain follows clusters up to the end, which comes after limit bytes at the latest. Every cluster belongs to one chain.
-func (v *volume) chain(first uint32, limit int64) (runs []run, size int64, err error) {
+func (v *volume) chain(first uint32, limit int64) (extents []tree.Extent, size int64, err error) {
 	for c := first; ; {
 		if int64(c) < rootCluster || int64(c) >= rootCluster+v.clusters {
 			return nil, 0, fmt.Errorf("cluster %d: there are those from %d to %d", c, rootCluster, rootCluster+v.clusters-1)
@@ -256,23 +238,24 @@ func (v *volume) chain(first uint32, limit int64) (runs []run, size int64, err e
 		if !v.mark(c) {
 			return nil, 0, fmt.Errorf("cluster %d is in use twice", c)
 		}
+		off := v.data + int64(c-rootCluster)*v.cluster
+		if n := len(extents); n > 0 && extents[n-1].Off+extents[n-1].Size == off {
+			extents[n-1].Size += v.cluster
+		} else {
+			if v.extents++; v.extents > maxExtents {
+				return nil, 0, fmt.Errorf("not supported: files in more than %d pieces", maxExtents)
+			}
+			extents = append(extents, tree.Extent{At: size, Off: off, Size: v.cluster})
+		}
 		if size += v.cluster; size >= limit+v.cluster {
 			return nil, 0, fmt.Errorf("more clusters than %d bytes need", limit)
-		}
-		if n := len(runs); n > 0 && runs[n-1].first+runs[n-1].count == c {
-			runs[n-1].count++
-		} else {
-			if v.runs++; v.runs > maxRuns {
-				return nil, 0, fmt.Errorf("not supported: files in more than %d pieces", maxRuns)
-			}
-			runs = append(runs, run{c, 1})
 		}
 		next, end, err := v.next(c)
 		if err != nil {
 			return nil, 0, err
 		}
 		if end {
-			return runs, size, nil
+			return extents, size, nil
 		}
 		c = next
 	}
@@ -325,21 +308,13 @@ func (v *volume) fatByte(at int64) (byte, error) {
 			v.page = make([]byte, pageSize)
 		}
 		page := v.page[:min(pageSize, v.fatBytes-off)]
-		if _, err := v.r.ReadAt(page, v.fat+off); err != nil {
+		if err := tree.ReadFull(v.r, page, v.fat+off); err != nil {
 			v.pageOff = -1
-			return 0, noEOF(err)
+			return 0, err
 		}
 		v.pageOff = off
 	}
 	return v.page[at-v.pageOff], nil
-}
-
-// noEOF makes an error of the end of the file where more should be.
-func noEOF(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // goTime turns a FAT time into a real one; what no calendar has becomes a neighbouring day.
@@ -378,30 +353,16 @@ func (l *longName) add(e []byte) {
 
 // name returns the name of an entry: the long one where it belongs to the entry, else the short one, as Linux does.
 func (l *longName) name(e []byte) (string, error) {
-	name := ""
-	if l.ok && l.next == 0 && l.sum == shortName(e[:11]).checksum() {
-		units := l.units
-		for i, u := range units {
-			if u == 0 {
-				units = units[:i]
-				break
-			}
-		}
-		name = string(utf16.Decode(units))
-		if strings.ContainsRune(name, '\ufffd') {
-			return "", fmt.Errorf("name %q: not UTF-16", name)
-		}
-	} else {
-		var err error
-		if name, err = decodeShort(shortName(e[:11]), e[12]); err != nil {
-			return "", err
-		}
-		if name == "." || name == ".." {
-			return name, nil
-		}
+	if !l.ok || l.next != 0 || l.sum != shortName(e[:11]).checksum() {
+		return decodeShort(shortName(e[:11]), e[12])
 	}
-	if !fs.ValidPath(name) || name == tree.Root || strings.ContainsAny(name, "/\x00") {
-		return "", fmt.Errorf("name %q: not possible", name)
+	units := l.units
+	if end := slices.Index(units, 0); end >= 0 {
+		units = units[:end]
+	}
+	name := string(utf16.Decode(units))
+	if strings.ContainsRune(name, '\ufffd') {
+		return "", fmt.Errorf("name %q: not UTF-16", name)
 	}
 	return name, nil
 }
@@ -423,48 +384,4 @@ func decodeShort(s shortName, lower byte) (string, error) {
 		return string(base), nil
 	}
 	return string(base) + "." + string(ext), nil
-}
-
-// content is a file's bytes.
-type content struct {
-	v    *volume
-	runs []run
-	size int64
-}
-
-func (c *content) Size() int64 { return c.size }
-
-func (c *content) Open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(c, 0, c.size)), nil
-}
-
-// ReadAt implements [io.ReaderAt].
-func (c *content) ReadAt(p []byte, off int64) (n int, err error) {
-	if off < 0 || off >= c.size {
-		return 0, io.EOF
-	}
-	short := int64(len(p)) > c.size-off
-	if short {
-		p = p[:c.size-off]
-	}
-	for _, r := range c.runs {
-		length := int64(r.count) * c.v.cluster
-		if off >= length {
-			off -= length
-			continue
-		}
-		part := p[n:min(int64(len(p)), int64(n)+length-off)]
-		m, err := c.v.r.ReadAt(part, c.v.data+int64(r.first-rootCluster)*c.v.cluster+off)
-		if n += m; m < len(part) {
-			return n, noEOF(err)
-		}
-		if n == len(p) {
-			break
-		}
-		off = 0
-	}
-	if short {
-		return n, io.EOF
-	}
-	return n, nil
 }

@@ -15,6 +15,7 @@ const (
 	attrDir      = 0x10
 	attrArchive  = 0x20
 	attrLong     = 0x0f // an entry of a long name
+	deleted      = 0xe5 // in the place of a name's first byte
 	lastLong     = 0x40 // in the number of a long name's last part, which comes first
 	endOfChain   = 0x0fffffff
 	media        = 0xf8 // a hard disk
@@ -155,9 +156,8 @@ func (img *Image) directory(n *node) []byte {
 		if n.parent.parent == nil {
 			up = 0 // the root directory
 		}
-		dot, dots := shortName([]byte(".          ")), shortName([]byte("..         "))
 		b = appendEntry(b, entryName{short: dot}, attrDir, n.ModTime, n.cluster, 0)
-		b = appendEntry(b, entryName{short: dots}, attrDir, n.ModTime, up, 0)
+		b = appendEntry(b, entryName{short: dotDot}, attrDir, n.ModTime, up, 0)
 	}
 	for _, kid := range n.kids {
 		attr, size := byte(attrDir), int64(0)

@@ -10,7 +10,7 @@ import (
 )
 
 // Blob is content that can be read again and again. A blob never changes. One that is also an [io.ReaderAt] can be read from
-// anywhere without opening it; [Bytes], [File] and [Section] are.
+// anywhere without opening it; [Bytes], [File], [Section] and [Extents] are.
 type Blob interface {
 	// Size in bytes.
 	Size() int64
@@ -215,6 +215,18 @@ func ReadAll(b Blob) ([]byte, error) {
 	buf := make([]byte, b.Size())
 	_, err = io.ReadFull(r, buf)
 	return buf, errors.Join(err, r.Close())
+}
+
+// ReadFull reads all of p; the end of r before that is [io.ErrUnexpectedEOF].
+func ReadFull(r io.ReaderAt, p []byte, off int64) error {
+	n, err := r.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // CopyAt writes a blob at an offset of w, in ascending order and without the blob's [Zeros] parts: w's holes read as zeros.

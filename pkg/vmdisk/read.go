@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 // Reader is the raw disk in a file of another format.
@@ -90,14 +92,7 @@ func (f file) read(p []byte, off int64) error {
 	if off < 0 || off > f.size || int64(len(p)) > f.size-off {
 		return fmt.Errorf("%d bytes at byte %d of %d: %w", len(p), off, f.size, errBeyond)
 	}
-	n, err := f.r.ReadAt(p, off)
-	if err == io.EOF && n < len(p) {
-		err = io.ErrUnexpectedEOF
-	}
-	if n == len(p) {
-		err = nil
-	}
-	return err
+	return tree.ReadFull(f.r, p, off)
 }
 
 // plain is a disk that lies in the file as it is.

@@ -171,7 +171,7 @@ func TestDamaged(t *testing.T) {
 		{"needs repair", 0, 219, []byte{0x11}, "needs xfs_repair"},
 		{"root elsewhere", 0, 62, []byte{1, 0}, "root directory: inode"},
 		{"root outside", 0, 56, []byte{255}, "there are 60 groups of 16 blocks"},
-		inodeDamage(".", 2, "root directory: is none", 0x81),
+		inodeDamage(".", 2, "root directory: is none", 0x11),
 		inodeDamage(".", 4, "there is no such inode", 2),
 		inodeDamage(".", 152, "there is no such inode", 1),
 		inodeDamage(".", 2, "mode 0", 0, 0),

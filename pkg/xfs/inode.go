@@ -2,7 +2,10 @@ package xfs
 
 import (
 	"io/fs"
+	"slices"
 	"time"
+
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 const (
@@ -33,43 +36,13 @@ const (
 	formTree
 )
 
-// unixMode are the mode's bits as Unix has them.
-func unixMode(m fs.FileMode) uint16 {
-	mode := uint16(m.Perm())
-	for _, bit := range []struct {
-		mode fs.FileMode
-		unix uint16
-	}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}} {
-		if m&bit.mode != 0 {
-			mode |= bit.unix
-		}
-	}
-	return mode | uint16(fileTypes[typeOf(m)].unix)<<12
-}
-
-// fileTypes by the number that directories have for them.
-var fileTypes = [...]struct {
-	mode fs.FileMode
-	unix byte // the upper four bits of the mode
-}{
-	1: {0, 0o10},
-	2: {fs.ModeDir, 0o4},
-	3: {fs.ModeDevice | fs.ModeCharDevice, 0o2},
-	4: {fs.ModeDevice, 0o6},
-	5: {fs.ModeNamedPipe, 0o1},
-	6: {fs.ModeSocket, 0o14},
-	7: {fs.ModeSymlink, 0o12},
+// fileTypes by the number that directories have for them, from 1 on.
+var fileTypes = []fs.FileMode{
+	0, fs.ModeDir, fs.ModeDevice | fs.ModeCharDevice, fs.ModeDevice, fs.ModeNamedPipe, fs.ModeSocket, fs.ModeSymlink,
 }
 
 // typeOf is the number of a type; 0 is none that XFS knows.
-func typeOf(m fs.FileMode) byte {
-	for i, t := range fileTypes {
-		if i > 0 && m.Type() == t.mode {
-			return byte(i)
-		}
-	}
-	return 0
-}
+func typeOf(m fs.FileMode) byte { return byte(slices.Index(fileTypes, m.Type()) + 1) }
 
 // chunkBytes returns a chunk of inodes.
 func (img *Image) chunkBytes(gr group, chunk int64) []byte {
@@ -111,7 +84,7 @@ func (img *Image) putInode(b []byte, in *inode) {
 	if form == formExtents {
 		form = img.putExtents(body, in)
 	}
-	be.PutUint16(b[2:], unixMode(in.Mode))
+	be.PutUint16(b[2:], tree.UnixMode(in.Mode))
 	b[5] = form
 	be.PutUint32(b[8:], in.UID)
 	be.PutUint32(b[12:], in.GID)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"path"
+	"sort"
 
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -88,19 +90,10 @@ func MinSize(t *tree.Tree, o Options) (int64, error) {
 
 // minSize looks for the least size; what fits in one fits in any greater one.
 func (img *Image) minSize() (int64, error) {
-	from, to := int64(Least), int64(Most)
-	if err := img.place(to); err != nil {
+	if err := img.place(Most); err != nil {
 		return 0, err
 	}
-	for from < to {
-		middle := (from + to) / 2 / mib * mib
-		if img.place(middle) == nil {
-			to = middle
-		} else {
-			from = middle + mib
-		}
-	}
-	return to, nil
+	return mib * int64(sort.Search(Most/mib, func(n int) bool { return img.place(mib*int64(n)) == nil })), nil
 }
 
 // newImage checks everything that does not depend on the size.
@@ -134,7 +127,7 @@ func newImage(t *tree.Tree, o Options) (*Image, error) {
 			img.addRealtime(in)
 			continue
 		}
-		parent := byPath[dirOf(n.Path)]
+		parent := byPath[path.Dir(n.Path)]
 		parent.entries = append(parent.entries, entry{n.Name(), in})
 		in.links++
 		if in.parent = parent; in.Mode.IsDir() {
@@ -187,16 +180,6 @@ func checkNode(n tree.Node) error {
 		return fmt.Errorf("device %d:%d: XFS holds up to %d:%d", n.Major, n.Minor, maxMajor, maxMinor)
 	}
 	return nil
-}
-
-// dirOf is the path of the parent.
-func dirOf(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return path[:i]
-		}
-	}
-	return tree.Root
 }
 
 // place gives everything its blocks in a container of a size.

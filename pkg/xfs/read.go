@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"math/bits"
-	"path"
 	"strings"
 	"time"
 
@@ -15,11 +14,9 @@ import (
 
 // Limits of what is read, far above what a boot partition has.
 const (
-	maxNodes     = 1 << 20
-	maxPathBytes = 64 << 20 // in all
-	maxDirBlocks = 1 << 18  // of all directories
-	maxExtents   = 1 << 20  // of a file
-	maxTreeLevel = 9        // of extents: what 2^54 blocks could need
+	maxDirBlocks = 1 << 18 // of all directories
+	maxExtents   = 1 << 20 // of a file
+	maxTreeLevel = 9       // of extents: what 2^54 blocks could need
 )
 
 // Features that change the format in ways that a reader has to know.
@@ -68,30 +65,16 @@ type volume struct {
 	inodeLog  uint // bits of an inode number for the place in a block
 	root      uint64
 	incompat  uint32
-	nodes     []tree.Numbered
-	pathBytes int
 	dirBlocks int
-	seen      map[uint64]bool // directories
-	contents  map[uint64]*content
-	unread    []directory
-}
-
-// directory is one that was found and not yet read.
-type directory struct {
-	path string
-	*rawInode
 }
 
 // NewReader reads superblock, directories and inodes. Contents are read when they are asked for. What the log may still hold is
 // not replayed.
 func NewReader(r io.ReaderAt) (*Reader, error) {
-	v := &volume{r: r, seen: map[uint64]bool{}, contents: map[uint64]*content{}}
+	v := &volume{r: r}
 	out, err := v.readSuper()
 	if err == nil {
-		err = v.readAll()
-	}
-	if err == nil {
-		out.files, err = tree.New(tree.Linked(v.nodes))
+		out.files, err = tree.Walk(v, v.root)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read XFS: %w", err)
@@ -101,7 +84,7 @@ func NewReader(r io.ReaderAt) (*Reader, error) {
 
 func (v *volume) readSuper() (*Reader, error) {
 	b := make([]byte, 512)
-	if err := v.readAt(b, 0); err != nil {
+	if err := tree.ReadFull(v.r, b, 0); err != nil {
 		return nil, fmt.Errorf("superblock: %w", err)
 	}
 	if be.Uint32(b) != magicSuper {
@@ -112,7 +95,7 @@ func (v *volume) readSuper() (*Reader, error) {
 	}
 	if length := int(be.Uint16(b[102:])); length > len(b) && length <= 32<<10 { // the checksum is of a whole sector
 		b = make([]byte, length)
-		if err := v.readAt(b, 0); err != nil {
+		if err := tree.ReadFull(v.r, b, 0); err != nil {
 			return nil, fmt.Errorf("superblock: %w", err)
 		}
 	}
@@ -147,18 +130,6 @@ func (v *volume) readSuper() (*Reader, error) {
 	return out, nil
 }
 
-// readAt reads all of b; the end of the image is an error.
-func (v *volume) readAt(b []byte, off int64) error {
-	n, err := v.r.ReadAt(b, off)
-	if n == len(b) {
-		return nil
-	}
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
-}
-
 // place turns a block as it is written on disk into its offset in bytes, for count blocks of a group.
 func (v *volume) place(fsBlock uint64, count int64) (int64, error) {
 	group, in := int64(fsBlock>>v.groupLog), int64(fsBlock&(1<<v.groupLog-1))
@@ -168,69 +139,22 @@ func (v *volume) place(fsBlock uint64, count int64) (int64, error) {
 	return (group*v.group + in) * v.block, nil
 }
 
-// readAll reads all directories.
-func (v *volume) readAll() error {
-	root, err := v.readInode(v.root)
+// Node implements [tree.Volume].
+func (v *volume) Node(number uint64) (tree.Node, error) {
+	in, err := v.readInode(number)
 	if err != nil {
-		return fmt.Errorf("root directory: %w", err)
+		return tree.Node{}, err
 	}
-	if !root.mode.IsDir() {
-		return errors.New("root directory: is none")
-	}
-	v.seen[root.number] = true
-	v.nodes = append(v.nodes, tree.Numbered{Node: root.node(tree.Root), Inode: root.number})
-	v.unread = append(v.unread, directory{tree.Root, root})
-	for len(v.unread) > 0 {
-		dir := v.unread[0]
-		v.unread = v.unread[1:]
-		entries, err := v.readDir(dir.rawInode)
-		for _, e := range entries {
-			if err == nil {
-				err = v.readNode(path.Join(dir.path, e.name), e)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("directory %s: %w", dir.path, err)
-		}
-	}
-	return nil
-}
-
-func (v *volume) readNode(name string, e dirEntry) error {
-	if v.pathBytes += len(name); len(v.nodes) == maxNodes || v.pathBytes > maxPathBytes {
-		return fmt.Errorf("not supported: more than %d files or %d bytes of paths", maxNodes, maxPathBytes)
-	}
-	if e.name == "." || e.name == ".." || strings.ContainsAny(e.name, "/\x00") {
-		return fmt.Errorf("name %q: not possible", e.name)
-	}
-	in, err := v.readInode(e.number)
-	if err != nil {
-		return fmt.Errorf("%q: %w", e.name, err)
-	}
-	n := in.node(name)
-	switch n.Mode.Type() {
-	case fs.ModeDir:
-		if v.seen[in.number] {
-			return fmt.Errorf("%q: this directory is also elsewhere", e.name)
-		}
-		v.seen[in.number] = true
-		v.unread = append(v.unread, directory{name, in})
+	n := tree.Node{Mode: in.mode, UID: in.uid, GID: in.gid, ModTime: in.time}
+	switch in.mode.Type() {
 	case fs.ModeSymlink:
-		if n.Link, err = v.readLink(in); err != nil {
-			return fmt.Errorf("%q: %w", e.name, err)
-		}
+		n.Link, err = v.readLink(in)
+	case fs.ModeDevice, fs.ModeDevice | fs.ModeCharDevice:
+		n.Major, n.Minor = in.device()
 	case 0:
-		c := v.contents[in.number]
-		if c == nil {
-			if c, err = v.newContent(in); err != nil {
-				return fmt.Errorf("%q: %w", e.name, err)
-			}
-			v.contents[in.number] = c
-		}
-		n.Content = c
+		n.Content, err = v.newContent(in)
 	}
-	v.nodes = append(v.nodes, tree.Numbered{Node: n, Inode: in.number})
-	return nil
+	return n, err
 }
 
 // rawInode is an inode as it is read.
@@ -246,13 +170,13 @@ type rawInode struct {
 	fork    []byte // what the inode itself has of the content
 }
 
-func (in *rawInode) node(name string) tree.Node {
-	n := tree.Node{Path: name, Mode: in.mode, UID: in.uid, GID: in.gid, ModTime: in.time}
-	if in.mode&fs.ModeDevice != 0 && len(in.fork) >= 4 {
-		dev := be.Uint32(in.fork)
-		n.Major, n.Minor = dev>>18, dev&maxMinor
+// device returns the numbers of a device.
+func (in *rawInode) device() (major, minor uint32) {
+	if len(in.fork) < 4 {
+		return 0, 0
 	}
-	return n
+	dev := be.Uint32(in.fork)
+	return dev >> 18, dev & maxMinor
 }
 
 func (v *volume) readInode(number uint64) (*rawInode, error) {
@@ -260,14 +184,15 @@ func (v *volume) readInode(number uint64) (*rawInode, error) {
 	off, err := v.place(number>>v.inodeLog, 1)
 	b := make([]byte, v.inode)
 	if err == nil {
-		err = v.readAt(b, off+int64(number&(1<<v.inodeLog-1))*v.inode)
+		err = tree.ReadFull(v.r, b, off+int64(number&(1<<v.inodeLog-1))*v.inode)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("inode %d: %w", number, err)
 	}
 	flags, flags2 := be.Uint16(b[90:]), be.Uint64(b[120:])
 	unix := be.Uint16(b[2:])
-	in.mode, err = goMode(unix)
+	mode, ok := tree.FileMode(unix)
+	in.mode = mode
 	in.form, in.uid, in.gid = b[5], be.Uint32(b[8:]), be.Uint32(b[12:])
 	in.size, in.extents = int64(be.Uint64(b[56:])), uint64(be.Uint32(b[76:]))
 	if flags2&flag2Many != 0 {
@@ -285,8 +210,8 @@ func (v *volume) readInode(number uint64) (*rawInode, error) {
 		return nil, fmt.Errorf("inode %d: there is no such inode", number)
 	case !sealed(b, inodeCRC):
 		return nil, fmt.Errorf("inode %d: the checksum is wrong", number)
-	case err != nil:
-		return nil, fmt.Errorf("inode %d: %w", number, err)
+	case !ok:
+		return nil, fmt.Errorf("inode %d: mode %#o: no such type", number, unix)
 	case in.size < 0 || fork > len(in.fork) || in.extents > maxExtents:
 		return nil, fmt.Errorf("inode %d: size %d, %d extents, fork at %d: at most %d extents are supported", number, in.size, in.extents, fork, maxExtents)
 	case flags&flagRealtime != 0:
@@ -298,29 +223,8 @@ func (v *volume) readInode(number uint64) (*rawInode, error) {
 	return in, nil
 }
 
-func goMode(unix uint16) (fs.FileMode, error) {
-	mode := fs.FileMode(unix & 0o777)
-	for _, bit := range []struct {
-		unix uint16
-		mode fs.FileMode
-	}{{0o4000, fs.ModeSetuid}, {0o2000, fs.ModeSetgid}, {0o1000, fs.ModeSticky}} {
-		if unix&bit.unix != 0 {
-			mode |= bit.mode
-		}
-	}
-	for i, t := range fileTypes {
-		if i > 0 && t.unix == byte(unix>>12) {
-			return mode | t.mode, nil
-		}
-	}
-	return 0, fmt.Errorf("mode %#o: no such type", unix)
-}
-
-// written is an extent that is read: its place in bytes.
-type written struct{ at, off, size int64 }
-
 // readExtents returns the extents in the order of the file, without those that were never written.
-func (v *volume) readExtents(in *rawInode) (out []written, err error) {
+func (v *volume) readExtents(in *rawInode) (out []tree.Extent, err error) {
 	records := uint64(0)
 	last := int64(0)
 	add := func(b []byte) error {
@@ -335,7 +239,7 @@ func (v *volume) readExtents(in *rawInode) (out []written, err error) {
 				return fmt.Errorf("extent %d: %w", records, err)
 			}
 			if last = at + count; high>>63 == 0 {
-				out = append(out, written{at * v.block, off, count * v.block})
+				out = append(out, tree.Extent{At: at * v.block, Off: off, Size: count * v.block})
 			}
 		}
 		return nil
@@ -372,7 +276,7 @@ func (v *volume) readChildren(in *rawInode, blocks []byte, level uint16, add fun
 		off, err := v.place(be.Uint64(blocks), 1)
 		b := make([]byte, v.block)
 		if err == nil {
-			err = v.readAt(b, off)
+			err = tree.ReadFull(v.r, b, off)
 		}
 		if err != nil {
 			return fmt.Errorf("tree of extents: %w", err)
@@ -412,15 +316,15 @@ func (v *volume) readLink(in *rawInode) (string, error) {
 	}
 	var target []byte
 	for _, e := range extents {
-		for at := int64(0); at < e.size && int64(len(target)) < in.size; at += v.block {
+		for at := int64(0); at < e.Size && int64(len(target)) < in.size; at += v.block {
 			b := make([]byte, v.block)
-			if err := v.readAt(b, e.off+at); err != nil {
+			if err := tree.ReadFull(v.r, b, e.Off+at); err != nil {
 				return "", fmt.Errorf("link target: %w", err)
 			}
 			length := int64(be.Uint32(b[8:]))
 			if be.Uint32(b) != magicLink || !sealed(b, linkCRC) || be.Uint64(b[32:]) != in.number ||
 				int(be.Uint32(b[4:])) != len(target) || length < 1 || length > v.block-linkHead {
-				return "", fmt.Errorf("link target: the block at byte %d is none of it", e.off+at)
+				return "", fmt.Errorf("link target: the block at byte %d is none of it", e.Off+at)
 			}
 			target = append(target, b[linkHead:][:length]...)
 		}
