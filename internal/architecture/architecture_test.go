@@ -47,6 +47,7 @@ var rooms = map[string][]string{
 	"internal/debian":      {"pkg/tree"},
 	"internal/vm":          {},
 	"internal/tooltest":    {"internal/debian"},
+	"internal/formattest":  {"pkg/tree"},
 	"internal/sandbox/...": {"pkg/tree", "pkg/squashfs", "pkg/kmod", "pkg/initramfs", "internal/..."},
 	"internal/...":         {"pkg/...", "internal/..."},
 }

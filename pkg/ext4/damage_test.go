@@ -1,24 +1,21 @@
 package ext4
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 // small is an image with a directory of some blocks, a link in a block of its own and a file with a tree of extents.
-var small = sync.OnceValues(func() (*Image, map[int64]*[blockSize]byte) {
+var small = sync.OnceValues(func() (*Image, formattest.Sparse) {
 	nodes := []tree.Node{
 		{Path: "big", Content: tree.Zeros(700 * mib)},
 		{Path: "disk", Mode: fs.ModeDevice, Major: 8, Minor: 1},
@@ -35,81 +32,40 @@ var small = sync.OnceValues(func() (*Image, map[int64]*[blockSize]byte) {
 	o := options
 	o.Size = 800 * mib
 	img, err := Plan(t, o)
-	s := &sparse{pages: map[int64]*[blockSize]byte{}}
+	s := formattest.Sparse{}
 	if err == nil {
 		err = img.Write(s)
 	}
 	if err != nil {
 		panic(err)
 	}
-	return img, s.pages
+	return img, s
 })
 
-// patched is the small image with some blocks changed.
-type patched struct {
-	pages   map[int64]*[blockSize]byte
-	changed map[int64]bool
-}
-
-func newPatched() patched {
+// tester reads what was made of the small image.
+func tester() formattest.Tester {
 	_, base := small()
-	return patched{maps.Clone(base), map[int64]bool{}}
-}
-
-func (p patched) ReadAt(b []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("negative offset")
-	}
-	if off+int64(len(b)) > 800*mib {
-		return 0, io.EOF
-	}
-	return (&sparse{pages: p.pages}).ReadAt(b, off)
-}
-
-// change changes bytes of a block that was written.
-func (p patched) change(block int64, at int, to ...byte) {
-	if !p.changed[block] {
-		page := *p.pages[block]
-		p.pages[block], p.changed[block] = &page, true
-	}
-	copy(p.pages[block][at:], to)
+	return formattest.Tester{Base: base, Size: 800 * mib, Read: readSome, Repair: uncheck}
 }
 
 // uncheck makes it a file system without checksums.
-func (p patched) uncheck() { p.change(0, 1024+0x65, p.pages[0][1024+0x65]&^(featChecksums>>8)) }
+func uncheck(d formattest.Damaged) {
+	d.Change(0, 1024+0x65, d.Sparse[0][1024+0x65]&^(featChecksums>>8))
+}
 
-// readAll reads the beginning of everything.
-func readAll(r io.ReaderAt) (nodes int, err error) {
+func readSome(r io.ReaderAt) (int, error) {
 	x, err := NewReader(r)
 	if err != nil {
 		return 0, err
 	}
-	for n := range x.All() {
-		nodes++
-		if !n.Mode.IsRegular() {
-			continue
-		}
-		c, err := n.Content.Open()
-		if err != nil {
-			return nodes, err
-		}
-		if _, err := io.CopyN(io.Discard, c, 2*mib); err != nil && err != io.EOF {
-			return nodes, err
-		}
-	}
-	return nodes, nil
+	return formattest.ReadSome(x.files)
 }
 
 // Damage is noticed by a checksum; without checksums every other check has its turn.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
 	img, _ := small()
-	whole := newPatched()
-	n, err := readAll(whole)
-	whole.uncheck()
-	if n2, err2 := readAll(whole); err != nil || err2 != nil || n != 510 || n2 != n {
-		t.Fatalf("undamaged: %d and %d nodes, %v, %v", n, n2, err, err2)
-	}
+	tester().TestWhole(t, 510)
 	byPath := map[string]*inode{}
 	for _, in := range img.inodes {
 		byPath[in.Path] = in
@@ -198,46 +154,15 @@ func TestDamaged(t *testing.T) {
 		inDir("few", first, "also elsewhere", number("many")...),
 		inDir("few", first, "also elsewhere", number(".")...),
 	} {
-		p := newPatched()
-		p.change(d.block, d.at, d.to...)
-		_, checkedErr := readAll(p)
-		p.uncheck()
-		_, err := readAll(p)
-		if err == nil || !strings.Contains(err.Error(), d.want) {
-			t.Errorf("%s: error %v does not say %q", d.name, err, d.want)
-		}
-		if checkedErr == nil {
-			t.Errorf("%s: not noticed by the checksum", d.name)
-		}
+		tester().Test(t, d.name, d.block, d.at, d.to, d.want)
 	}
-	for _, n := range []int64{0, 1024, 2047, 2048, 5000, 20000, 30000} {
-		var whole [64 * blockSize]byte
-		if _, err := newPatched().ReadAt(whole[:], 0); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := NewReader(bytes.NewReader(whole[:n])); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("image cut to %d bytes: %v", n, err)
-		}
-	}
+	tester().TestCut(t, 0, 1024, 2047, 2048, 5000, 20000, 30000)
 }
 
 // FuzzReader changes bytes of an image without checksums, five at a time for one: block, offset, value.
 func FuzzReader(f *testing.F) {
-	_, base := small()
-	blocks := slices.Sorted(maps.Keys(base))
-	f.Fuzz(func(t *testing.T, changes []byte) {
-		if len(changes) > 500 {
-			return
-		}
-		p := newPatched()
-		for c := range slices.Chunk(changes, 5) {
-			if len(c) == 5 {
-				p.change(blocks[int(le.Uint16(c))%len(blocks)], int(le.Uint16(c[2:])%blockSize), c[4])
-			}
-		}
-		p.uncheck()
-		_, _ = readAll(p)
-	})
+	x := tester()
+	f.Fuzz(func(t *testing.T, changes []byte) { x.Fuzz(changes, le) })
 }
 
 // FuzzTrees makes a random tree of a seed and asks e2fsck.
@@ -245,32 +170,7 @@ func FuzzTrees(f *testing.F) {
 	tooltest.Need(f, "e2fsck")
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		var nodes []tree.Node
-		dirs := []string{""}
-		for range 1 << rnd.IntN(13) {
-			n := tree.Node{Path: dirs[rnd.IntN(len(dirs))] + strings.Repeat(string(rune('!'+rnd.IntN(14))), rnd.IntN(100)) + fmt.Sprint(len(nodes)),
-				Mode: fs.FileMode(rnd.IntN(0o1000)), UID: rnd.Uint32(), GID: rnd.Uint32(), ModTime: when.AddDate(-rnd.IntN(120), 0, 0)}
-			switch rnd.IntN(12) {
-			case 0:
-				n.Mode |= fs.ModeDir
-				dirs = append(dirs, n.Path+"/")
-			case 1:
-				n.Mode |= fs.ModeSymlink
-				n.Link = strings.Repeat("l", 1+rnd.IntN(1<<(1+rnd.IntN(12))-1))
-			case 2:
-				n.Mode |= []fs.FileMode{fs.ModeNamedPipe, fs.ModeSocket, fs.ModeDevice, fs.ModeDevice | fs.ModeCharDevice}[rnd.IntN(4)]
-			case 3:
-				n.Content = tree.Zeros(rnd.Int64N(1 << rnd.IntN(26)))
-			default:
-				n.Content = tree.String(strings.Repeat("content", rnd.IntN(1<<rnd.IntN(12))))
-			}
-			if last := len(nodes) - 1; rnd.IntN(20) == 0 && last >= 0 && nodes[last].Content != nil && nodes[last].Link == "" && n.Content != nil && tree.Compare(nodes[last].Path, n.Path) < 0 {
-				hard := nodes[last]
-				hard.Path, hard.Link = n.Path, hard.Path
-				n = hard
-			}
-			nodes = append(nodes, n)
-		}
+		nodes := formattest.RandomNodes(rnd, when, 120, func() int { return 1 + rnd.IntN(1<<(1+rnd.IntN(12))-1) })
 		if rnd.IntN(4) == 0 { // in more than one group
 			nodes = append(nodes, tree.Node{Path: "zz", Content: tree.Zeros(rnd.Int64N(1 << 30))})
 		}
@@ -283,6 +183,6 @@ func FuzzTrees(f *testing.F) {
 		o.Size = least + rnd.Int64N(3)*mib
 		name, _ := write(t, tr, o)
 		fsck(t, name)
-		compare(t, open(t, name).files, withLost(t, tr))
+		formattest.Compare(t, open(t, name).files, withLost(t, tr))
 	})
 }

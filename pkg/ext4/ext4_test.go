@@ -2,12 +2,10 @@ package ext4
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -18,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -33,16 +32,7 @@ const uuidText = "3b5449bc-c21f-8009-8b51-18945967f8df"
 
 func newTree(t testing.TB, nodes ...tree.Node) *tree.Tree {
 	t.Helper()
-	for i := range nodes {
-		if nodes[i].ModTime.IsZero() {
-			nodes[i].ModTime = when
-		}
-	}
-	tr, err := tree.New(nodes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
+	return formattest.Tree(t, when, nodes...)
 }
 
 func file(path, text string) tree.Node {
@@ -60,21 +50,6 @@ func withLost(t testing.TB, tr *tree.Tree) *tree.Tree {
 	return newTree(t, nodes...)
 }
 
-// onlyOnce fails when a byte is written twice or out of order.
-type onlyOnce struct {
-	t   testing.TB
-	f   *os.File
-	end int64
-}
-
-func (w *onlyOnce) WriteAt(p []byte, off int64) (int, error) {
-	if off < w.end {
-		w.t.Errorf("write at %d after %d was written", off, w.end)
-	}
-	w.end = off + int64(len(p))
-	return w.f.WriteAt(p, off)
-}
-
 // write writes an image to a file of its size.
 func write(t testing.TB, tr *tree.Tree, o Options) (string, *Image) {
 	t.Helper()
@@ -82,23 +57,7 @@ func write(t testing.TB, tr *tree.Tree, o Options) (string, *Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(t.TempDir(), "ext4.img")
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	w := &onlyOnce{t: t, f: f}
-	if err := img.Write(w); err != nil {
-		t.Fatal(err)
-	}
-	if w.end > img.Size() {
-		t.Errorf("wrote up to %d, the image has %d bytes", w.end, img.Size())
-	}
-	return name, img
+	return formattest.Write(t, "ext4.img", img), img
 }
 
 // fsck fails where e2fsck has more to say than the names of its phases and its count of files.
@@ -116,42 +75,7 @@ func fsck(t testing.TB, name string) {
 
 func open(t testing.TB, name string) *Reader {
 	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	r, err := NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// list writes down everything of a tree that ext4 keeps.
-func list(tr *tree.Tree) string {
-	var s strings.Builder
-	for n := range tr.All() {
-		fmt.Fprintf(&s, "%s %v %d:%d %d:%d %s %q", n.Path, n.Mode, n.UID, n.GID, n.Major, n.Minor, n.ModTime.UTC().Format(time.RFC3339Nano), n.Link)
-		if n.Mode.IsRegular() && n.Size() < 64*mib {
-			b, err := tree.ReadAll(n.Content)
-			fmt.Fprintf(&s, " %d %x %v", len(b), sha256.Sum256(b), err)
-		}
-		s.WriteByte('\n')
-	}
-	return s.String()
-}
-
-// compare fails where two trees differ.
-func compare(t testing.TB, got, want *tree.Tree) {
-	t.Helper()
-	g, w := strings.Split(list(got), "\n"), strings.Split(list(want), "\n")
-	for i := range max(len(g), len(w)) {
-		if i >= len(g) || i >= len(w) || g[i] != w[i] {
-			t.Errorf("trees of %d and %d nodes differ at node %d\ngot  %s\nwant %s", len(g), len(w), i, g[min(i, len(g)-1)], w[min(i, len(w)-1)])
-			return
-		}
-	}
+	return formattest.Open(t, name, NewReader)
 }
 
 // cacheTree is what an image cache has.
@@ -224,7 +148,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		compare(t, got, withLost(t, c.tree))
+		formattest.Compare(t, got, withLost(t, c.tree))
 	}
 }
 
@@ -250,7 +174,7 @@ func TestSizes(t *testing.T) {
 			t.Fatal(err)
 		}
 		fsck(t, name)
-		compare(t, open(t, name).files, withLost(t, tr))
+		formattest.Compare(t, open(t, name).files, withLost(t, tr))
 	}
 }
 
@@ -290,7 +214,7 @@ func TestManyInodes(t *testing.T) {
 			t.Errorf("%d files in %d bytes: %d inodes in each group, want %d", c.files, c.size, img.g.inodes, c.inodes)
 		}
 		fsck(t, name)
-		compare(t, open(t, name).files, withLost(t, tr))
+		formattest.Compare(t, open(t, name).files, withLost(t, tr))
 	}
 }
 
@@ -401,13 +325,7 @@ func TestTranscript(t *testing.T) {
 // mkfs makes an image of a size, at the time "when".
 func mkfs(t testing.TB, size int64, args ...string) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "mkfs.img")
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(name, size); err != nil {
-		t.Fatal(err)
-	}
+	name := formattest.Empty(t, "mkfs.img", size)
 	cmd := exec.Command(tooltest.Need(t, "mkfs.ext4"), append(append([]string{"-q", "-F"}, args...), name)...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("E2FSPROGS_FAKE_TIME=%d", when.Unix()))
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -465,50 +383,6 @@ func blocksOf(t testing.TB, name string) func(int64) []byte {
 	}
 }
 
-// sparse is an image of which only what was written takes memory.
-type sparse struct {
-	t     testing.TB
-	pages map[int64]*[blockSize]byte
-	end   int64
-}
-
-func newSparse(t testing.TB) *sparse { return &sparse{t: t, pages: map[int64]*[blockSize]byte{}} }
-
-func (s *sparse) WriteAt(b []byte, off int64) (int, error) {
-	if off < s.end {
-		s.t.Errorf("write at %d after %d was written", off, s.end)
-	}
-	s.end = off + int64(len(b))
-	for n := 0; n < len(b); {
-		at := off + int64(n)
-		page := s.pages[at/blockSize]
-		if page == nil {
-			page = new([blockSize]byte)
-			s.pages[at/blockSize] = page
-		}
-		n += copy(page[at%blockSize:], b[n:])
-		if *page == ones { // the bitmap of a full group
-			s.pages[at/blockSize] = &ones
-		}
-	}
-	return len(b), nil
-}
-
-var ones = [blockSize]byte(bytes.Repeat([]byte{0xff}, blockSize))
-
-func (s *sparse) ReadAt(b []byte, off int64) (int, error) {
-	clear(b)
-	for n := 0; n < len(b); {
-		at := off + int64(n)
-		length := min(len(b)-n, int(blockSize-at%blockSize))
-		if page := s.pages[at/blockSize]; page != nil {
-			copy(b[n:][:length], page[at%blockSize:])
-		}
-		n += length
-	}
-	return len(b), nil
-}
-
 // The greatest image: in memory, since it is nearly empty.
 func TestGreatest(t *testing.T) {
 	t.Parallel()
@@ -518,11 +392,8 @@ func TestGreatest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSparse(t)
-	if err := img.Write(s); err != nil {
-		t.Fatal(err)
-	}
-	if copies := int64(len(s.pages)) - 2*img.g.groups; copies > 30*img.g.descriptors {
+	s := formattest.InMemory(t, img)
+	if copies := int64(len(s)) - 2*img.g.groups; copies > 30*img.g.descriptors {
 		t.Errorf("%d blocks written besides the bitmaps", copies)
 	}
 	r, err := NewReader(s)
@@ -681,22 +552,15 @@ func TestMoreSpaceHoldsMore(t *testing.T) {
 func TestLyingBlob(t *testing.T) {
 	t.Parallel()
 	for _, lie := range []int64{-1, 1, 5000} {
-		img, err := Plan(newTree(t, tree.Node{Path: "x", Content: liar{tree.Zeros(8192), lie}}), options)
+		img, err := Plan(newTree(t, tree.Node{Path: "x", Content: formattest.Liar{Blob: tree.Zeros(8192), More: lie}}), options)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := img.Write(newSparse(t)); err == nil || !strings.Contains(err.Error(), "write ext4 x: ") {
+		if err := img.Write(formattest.Discard{}); err == nil || !strings.Contains(err.Error(), "write ext4 x: ") {
 			t.Errorf("lie %d: %v", lie, err)
 		}
 	}
 }
-
-type liar struct {
-	tree.Blob
-	lie int64
-}
-
-func (l liar) Size() int64 { return l.Blob.Size() + l.lie }
 
 // A writer that fails is heard, wherever it does.
 func TestWriteFails(t *testing.T) {
@@ -743,17 +607,9 @@ func TestVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSparse(t)
-	if err := img.Write(s); err != nil {
-		t.Fatal(err)
-	}
-	h := sha256.New()
-	for _, i := range slices.Sorted(maps.Keys(s.pages)) {
-		fmt.Fprintln(h, i)
-		h.Write(s.pages[i][:])
-	}
+	s := formattest.InMemory(t, img)
 	const want = "version 1: ea1e26fbb12d0027119ecfecc509ef5e7180760635b45696c5b5c0f9d9db7c73"
-	if got := fmt.Sprintf("version %s: %x", Version, h.Sum(nil)); got != want {
+	if got := fmt.Sprintf("version %s: %s", Version, s.Sum()); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -113,7 +114,7 @@ func TestReadMkfs(t *testing.T) {
 					nodes[0].UID, nodes[0].GID, nodes[0].ModTime = n.UID, n.GID, n.ModTime
 				}
 			}
-			compare(t, r.files, newTree(t, nodes...))
+			formattest.Compare(t, r.files, newTree(t, nodes...))
 			if name == "e2fsprogs 1.47" && r.Label != "IMAGECACHE" || r.Size != 300*mib {
 				t.Errorf("label %q, %d bytes", r.Label, r.Size)
 			}

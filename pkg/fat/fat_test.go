@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -37,21 +38,6 @@ func newTree(t testing.TB, contents map[string]string) *tree.Tree {
 	return tr
 }
 
-// onlyOnce fails when a byte is written twice or out of order.
-type onlyOnce struct {
-	t   testing.TB
-	f   *os.File
-	end int64
-}
-
-func (w *onlyOnce) WriteAt(p []byte, off int64) (int, error) {
-	if off < w.end {
-		w.t.Errorf("write at %d after %d was written", off, w.end)
-	}
-	w.end = off + int64(len(p))
-	return w.f.WriteAt(p, off)
-}
-
 // write writes an image to a file of its size.
 func write(t testing.TB, tr *tree.Tree, o Options) (string, *Image) {
 	t.Helper()
@@ -59,37 +45,12 @@ func write(t testing.TB, tr *tree.Tree, o Options) (string, *Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(t.TempDir(), "fat.img")
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	w := &onlyOnce{t: t, f: f}
-	if err := img.Write(w); err != nil {
-		t.Fatal(err)
-	}
-	if w.end > img.Size() {
-		t.Errorf("wrote up to %d, the image has %d bytes", w.end, img.Size())
-	}
-	return name, img
+	return formattest.Write(t, "fat.img", img), img
 }
 
 func open(t testing.TB, name string) *Reader {
 	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	r, err := NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return formattest.Open(t, name, NewReader)
 }
 
 // compare fails where two trees differ in what FAT keeps.
@@ -672,7 +633,7 @@ func TestDamaged(t *testing.T) {
 func TestLyingBlob(t *testing.T) {
 	t.Parallel()
 	for _, lie := range []int64{-1, 1} {
-		tr, err := tree.New([]tree.Node{{Path: "x", Content: liar{tree.Zeros(5000), lie}}})
+		tr, err := tree.New([]tree.Node{{Path: "x", Content: formattest.Liar{Blob: tree.Zeros(5000), More: lie}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -680,22 +641,11 @@ func TestLyingBlob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := img.Write(discard{}); err == nil || !strings.Contains(err.Error(), "write FAT32 x: ") {
+		if err := img.Write(formattest.Discard{}); err == nil || !strings.Contains(err.Error(), "write FAT32 x: ") {
 			t.Errorf("lie %d: %v", lie, err)
 		}
 	}
 }
-
-type liar struct {
-	tree.Blob
-	lie int64
-}
-
-func (l liar) Size() int64 { return l.Blob.Size() + l.lie }
-
-type discard struct{}
-
-func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // BenchmarkWrite lays out and writes a boot partition with a big UKI, without a disk behind it.
 func BenchmarkWrite(b *testing.B) {
@@ -707,7 +657,7 @@ func BenchmarkWrite(b *testing.B) {
 	for b.Loop() {
 		img, err := Plan(tr, Options{Size: 200 * mib, FileAlign: 2048})
 		if err == nil {
-			err = img.Write(discard{})
+			err = img.Write(formattest.Discard{})
 		}
 		if err != nil {
 			b.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -59,12 +60,12 @@ func FuzzNames(f *testing.F) {
 			}
 			short[kid.name.short] = true
 		}
-		w := &memory{}
-		if err := img.Write(w); err != nil {
+		var w formattest.Memory
+		if err := img.Write(&w); err != nil {
 			t.Fatal(err)
 		}
-		w.grow(int(img.g.offset(uint32(rootCluster + img.used))))
-		r, err := NewReader(bytes.NewReader(w.b))
+		w.Grow(int(img.g.offset(uint32(rootCluster + img.used))))
+		r, err := NewReader(bytes.NewReader(w))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,20 +75,6 @@ func FuzzNames(f *testing.F) {
 		}
 		compare(t, got, tr)
 	})
-}
-
-// memory is an image in memory.
-type memory struct{ b []byte }
-
-func (m *memory) grow(n int) {
-	if n > len(m.b) {
-		m.b = append(m.b, make([]byte, n-len(m.b))...)
-	}
-}
-
-func (m *memory) WriteAt(p []byte, off int64) (int, error) {
-	m.grow(int(off) + len(p))
-	return copy(m.b[off:], p), nil
 }
 
 // Random trees: fsck.fat is content, and they come back.

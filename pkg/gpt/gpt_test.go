@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 )
 
@@ -42,15 +43,12 @@ func talos(t testing.TB, size int64) Table {
 // write makes a disk with nothing but the table.
 func write(t testing.TB, table Table, name string, size int64) string {
 	t.Helper()
-	name = filepath.Join(t.TempDir(), name)
-	f, err := os.Create(name)
+	name = formattest.Empty(t, name, size)
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.Truncate(size); err != nil {
-		t.Fatal(err)
-	}
 	primary, err := table.Primary(size)
 	if err != nil {
 		t.Fatal(err)

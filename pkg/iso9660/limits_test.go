@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/iso9660"
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -228,23 +229,16 @@ func TestBigFile(t *testing.T) {
 // A blob that says another size than it has, or cannot be read, is an error and not a broken image.
 func TestLyingBlob(t *testing.T) {
 	t.Parallel()
-	for _, b := range []tree.Blob{liar{tree.String("abc"), 1}, liar{tree.String("abc"), -1}, broken{tree.String("abc")}} {
+	for _, b := range []tree.Blob{formattest.Liar{Blob: tree.String("abc"), More: 1}, formattest.Liar{Blob: tree.String("abc"), More: -1}, broken{tree.String("abc")}} {
 		im, err := iso9660.Plan(newTree(t, tree.Node{Path: "f", ModTime: epoch, Content: b}), iso9660.Options{ModTime: epoch})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := im.Write(&memory{}); err == nil {
+		if err := im.Write(formattest.Discard{}); err == nil {
 			t.Errorf("%T of %d bytes: no error", b, b.Size())
 		}
 	}
 }
-
-type liar struct {
-	tree.Blob
-	lie int64
-}
-
-func (l liar) Size() int64 { return l.Blob.Size() + l.lie }
 
 type broken struct{ tree.Blob }
 

@@ -14,6 +14,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/iso9660"
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -172,27 +173,17 @@ func TestReadBoot(t *testing.T) {
 	}
 }
 
-// memory is an image in memory: it grows as it is written.
-type memory struct{ b []byte }
-
-func (m *memory) WriteAt(p []byte, off int64) (int, error) {
-	if need := int(off) + len(p); need > len(m.b) {
-		m.b = append(m.b, make([]byte, need-len(m.b))...)
-	}
-	return copy(m.b[off:], p), nil
-}
-
 func inMemory(t testing.TB, tr *tree.Tree, o iso9660.Options) []byte {
 	t.Helper()
 	im, err := iso9660.Plan(tr, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &memory{make([]byte, im.Size())}
-	if err := im.Write(m); err != nil {
+	m := make(formattest.Memory, im.Size())
+	if err := im.Write(&m); err != nil {
 		t.Fatal(err)
 	}
-	return m.b
+	return m
 }
 
 // small is an image of which every part is there and few bytes are.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -79,7 +80,7 @@ func BenchmarkWrite(b *testing.B) {
 				var n int64
 				for b.Loop() {
 					var err error
-					if n, err = Write(discard{}, tr, Options{BlockSize: bs, Level: level}); err != nil {
+					if n, err = Write(formattest.Discard{}, tr, Options{BlockSize: bs, Level: level}); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -98,7 +99,7 @@ func BenchmarkWriteThrifty(b *testing.B) {
 	var n int64
 	for b.Loop() {
 		var err error
-		if n, err = Write(discard{}, tr, Options{Thrifty: true}); err != nil {
+		if n, err = Write(formattest.Discard{}, tr, Options{Thrifty: true}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -114,7 +115,7 @@ func BenchmarkWriteSmallFiles(b *testing.B) {
 	tr := mustTree(b, nodes...)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Write(discard{}, tr, Options{}); err != nil {
+		if _, err := Write(formattest.Discard{}, tr, Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
@@ -73,11 +74,11 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 		o := Options{BlockSize: testBlock, Level: 1, Workers: 1}
-		var m memory
+		var m formattest.Memory
 		if _, err := Write(&m, tr, o); err != nil {
 			return // a reader takes more than a writer: long names and links
 		}
-		sameTree(t, mustRead(t, m.b), tr)
+		sameTree(t, mustRead(t, m), tr)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zlib"
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
@@ -34,12 +35,12 @@ func newLab(t testing.TB, tr *tree.Tree) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m memory
+	var m formattest.Memory
 	w := newImageWriter(&m, tr, o, func(Options) compressor { return stored{} })
 	if _, err := w.write(); err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{img: m.b, w: w}
+	l := &lab{img: m, w: w}
 	decode(l.img[:superblockSize], &l.sb)
 	return l
 }

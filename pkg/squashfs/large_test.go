@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -35,16 +36,12 @@ func (r *repeater) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-type discard struct{}
-
-func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
-
 // Memory does not grow with the size of files, of those that are hashed neither.
 func TestWriteMemory(t *testing.T) {
 	big := repeated{noise(999_983), 64 << 20}
 	limitMemory(t, 48<<20, func() {
 		tr := mustTree(t, tree.Node{Path: "a", Content: big}, tree.Node{Path: "b", Content: repeated{text(999_983), 64 << 20}})
-		if _, err := Write(discard{}, tr, Options{Level: 1, Workers: 4}); err != nil {
+		if _, err := Write(formattest.Discard{}, tr, Options{Level: 1, Workers: 4}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
@@ -72,7 +73,7 @@ func TestRefuses(t *testing.T) {
 
 func wantError(t *testing.T, tr *tree.Tree, o Options, says ...string) {
 	t.Helper()
-	_, err := Write(&memory{}, tr, o)
+	_, err := Write(formattest.Discard{}, tr, o)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -193,7 +194,7 @@ func TestBadContents(t *testing.T) {
 
 // full is a disk that has no more room.
 type full struct {
-	memory
+	formattest.Memory
 	room int64
 }
 
@@ -201,7 +202,7 @@ func (f *full) WriteAt(p []byte, off int64) (int, error) {
 	if off+int64(len(p)) > f.room {
 		return 0, errTest
 	}
-	return f.memory.WriteAt(p, off)
+	return f.Memory.WriteAt(p, off)
 }
 
 func TestFullDisk(t *testing.T) {
@@ -213,7 +214,7 @@ func TestFullDisk(t *testing.T) {
 		if size, err := Write(w, tr, Options{BlockSize: testBlock, Level: 1}); !errors.Is(err, errTest) || size != 0 {
 			t.Errorf("with room for %d of %d bytes: size %d, error %v", room, whole, size, err)
 		}
-		if _, err := NewReader(bytes.NewReader(w.b)); err == nil {
+		if _, err := NewReader(bytes.NewReader(w.Memory)); err == nil {
 			t.Errorf("with room for %d of %d bytes there is an image", room, whole)
 		}
 	}

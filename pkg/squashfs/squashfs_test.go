@@ -14,18 +14,9 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
-
-// memory is an image in memory.
-type memory struct{ b []byte }
-
-func (m *memory) WriteAt(p []byte, off int64) (int, error) {
-	if need := int(off) + len(p); need > len(m.b) {
-		m.b = append(m.b, make([]byte, need-len(m.b))...)
-	}
-	return copy(m.b[off:], p), nil
-}
 
 func mustTree(t testing.TB, nodes ...tree.Node) *tree.Tree {
 	t.Helper()
@@ -38,15 +29,15 @@ func mustTree(t testing.TB, nodes ...tree.Node) *tree.Tree {
 
 func mustWrite(t testing.TB, tr *tree.Tree, o Options) []byte {
 	t.Helper()
-	var m memory
+	var m formattest.Memory
 	size, err := Write(&m, tr, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if size != int64(len(m.b)) || size%4096 != 0 {
-		t.Fatalf("Write returned size %d, wrote %d bytes", size, len(m.b))
+	if size != int64(len(m)) || size%4096 != 0 {
+		t.Fatalf("Write returned size %d, wrote %d bytes", size, len(m))
 	}
-	return m.b
+	return m
 }
 
 func mustRead(t testing.TB, img []byte) *tree.Tree {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 )
 
@@ -177,7 +178,7 @@ func TestGNUTar(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			size, err := img(&sink{t: t, f: f})
+			size, err := img(&formattest.Ordered{T: t, W: f})
 			if err == nil {
 				err = f.Truncate(size)
 			}

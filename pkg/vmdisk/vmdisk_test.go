@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 )
 
@@ -68,21 +69,6 @@ func bootDisk(size int64, piece int) Disk {
 	)
 }
 
-// sink is a file that is written once, in ascending order.
-type sink struct {
-	t   testing.TB
-	f   *os.File
-	end int64
-}
-
-func (s *sink) WriteAt(p []byte, off int64) (int, error) {
-	if off < s.end {
-		s.t.Errorf("write at %d after %d was written", off, s.end)
-	}
-	s.end = off + int64(len(p))
-	return s.f.WriteAt(p, off)
-}
-
 // create writes a disk to a file, whose name has the endings that people give it.
 func create(t testing.TB, d Disk, o Options) string {
 	t.Helper()
@@ -95,13 +81,13 @@ func create(t testing.TB, d Disk, o Options) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	s := &sink{t: t, f: f}
+	s := &formattest.Ordered{T: t, W: f}
 	size, err := Write(s, d, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.end > size {
-		t.Errorf("%d bytes were written, Write returned %d", s.end, size)
+	if s.End > size {
+		t.Errorf("%d bytes were written, Write returned %d", s.End, size)
 	}
 	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)

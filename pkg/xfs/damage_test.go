@@ -2,24 +2,23 @@ package xfs
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 // tiny is an image of many small groups, far below what XFS allows: the reader does not mind, and a file in as many extents needs a
 // tree of them. It has a directory of each form, and a link in a block of its own.
-var tiny = sync.OnceValues(func() (*Image, map[int64]*[blockSize]byte) {
+var tiny = sync.OnceValues(func() (*Image, formattest.Sparse) {
 	nodes := []tree.Node{
 		{Path: "big", Content: tree.Zeros(250 * blockSize)},
 		{Path: "link", Mode: fs.ModeSymlink, Link: strings.Repeat("l", 500)},
@@ -39,51 +38,26 @@ var tiny = sync.OnceValues(func() (*Image, map[int64]*[blockSize]byte) {
 	if err == nil {
 		err = img.placeIn(geometry{blocks: 60 * 16, group: 16, groups: 60, groupLog: 4, logLength: 2})
 	}
-	s := &sparse{pages: map[int64]*[blockSize]byte{}}
+	s := formattest.Sparse{}
 	if err == nil {
 		err = img.Write(s)
 	}
 	if err != nil {
 		panic(err)
 	}
-	return img, s.pages
+	return img, s
 })
 
-// patched is the tiny image with some blocks changed.
-type patched struct {
-	pages   map[int64]*[blockSize]byte
-	changed map[int64]bool
-}
-
-func newPatched() patched {
+// tester reads what was made of the tiny image.
+func tester() formattest.Tester {
 	_, base := tiny()
-	return patched{maps.Clone(base), map[int64]bool{}}
+	return formattest.Tester{Base: base, Size: 60 * 16 * blockSize, Read: readSome, Repair: reseal}
 }
 
-func (p patched) ReadAt(b []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("negative offset")
-	}
-	if off+int64(len(b)) > 60*16*blockSize {
-		return 0, io.EOF
-	}
-	return (&sparse{pages: p.pages}).ReadAt(b, off)
-}
-
-// change changes bytes of a block that was written.
-func (p patched) change(block int64, at int, to ...byte) {
-	if !p.changed[block] {
-		page := *p.pages[block]
-		p.pages[block], p.changed[block] = &page, true
-	}
-	copy(p.pages[block][at:], to)
-}
-
-// reseal makes the checksums of the changed blocks right.
-func (p patched) reseal() {
-	_, base := tiny()
-	for i := range p.changed {
-		was, b := base[i][:], p.pages[i][:]
+// reseal makes the checksums of changed blocks right.
+func reseal(d formattest.Damaged) {
+	for i := range d.Changed {
+		was, b := d.Base[i][:], d.Sparse[i][:]
 		switch {
 		case be.Uint32(was) == magicSuper:
 			seal(b[:sectorSize], superCRC)
@@ -101,35 +75,19 @@ func (p patched) reseal() {
 	}
 }
 
-// readAll reads the beginning of everything.
-func readAll(r io.ReaderAt) (nodes int, err error) {
+func readSome(r io.ReaderAt) (int, error) {
 	x, err := NewReader(r)
 	if err != nil {
 		return 0, err
 	}
-	for n := range x.All() {
-		nodes++
-		if !n.Mode.IsRegular() {
-			continue
-		}
-		c, err := n.Content.Open()
-		if err != nil {
-			return nodes, err
-		}
-		if _, err := io.CopyN(io.Discard, c, 2*mib); err != nil && err != io.EOF {
-			return nodes, err
-		}
-	}
-	return nodes, nil
+	return formattest.ReadSome(x.files)
 }
 
 // Damage with right checksums, so that every other check has its turn.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
 	img, _ := tiny()
-	if n, err := readAll(newPatched()); err != nil || n != 338 {
-		t.Fatalf("undamaged: %d nodes, %v", n, err)
-	}
+	tester().TestWhole(t, 338)
 	byPath := map[string]*inode{}
 	for _, in := range img.inodes {
 		byPath[in.Path] = in
@@ -218,50 +176,15 @@ func TestDamaged(t *testing.T) {
 		inDir("data", dirHead+32, "also elsewhere", be.AppendUint64(nil, byPath["."].number)...),
 		inDir("data", dirHead+32, "there is no such inode", be.AppendUint64(nil, 1)...),
 	} {
-		p := newPatched()
-		p.change(d.block, d.at, d.to...)
-		_, sealedErr := readAll(p)
-		p.reseal()
-		_, err := readAll(p)
-		if err == nil || !strings.Contains(err.Error(), d.want) {
-			t.Errorf("%s: error %v does not say %q", d.name, err, d.want)
-		}
-		if sealedErr == nil {
-			t.Errorf("%s: not noticed by the checksum", d.name)
-		}
+		tester().Test(t, d.name, d.block, d.at, d.to, d.want)
 	}
-	for _, n := range []int64{0, 100, 511, 512, 5000, 30000, 40000} {
-		var whole [64 * blockSize]byte
-		if _, err := newPatched().ReadAt(whole[:], 0); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := NewReader(bytes.NewReader(whole[:n])); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("image cut to %d bytes: %v", n, err)
-		}
-	}
+	tester().TestCut(t, 0, 100, 511, 512, 5000, 30000, 40000)
 }
 
 // FuzzReader changes bytes of an image, five at a time for one: block, offset, value. Checksums are made right again.
 func FuzzReader(f *testing.F) {
-	_, base := tiny()
-	blocks := make([]int64, 0, len(base))
-	for i := range base {
-		blocks = append(blocks, i)
-	}
-	slices.Sort(blocks)
-	f.Fuzz(func(t *testing.T, changes []byte) {
-		if len(changes) > 500 {
-			return
-		}
-		p := newPatched()
-		for c := range slices.Chunk(changes, 5) {
-			if len(c) == 5 {
-				p.change(blocks[int(be.Uint16(c))%len(blocks)], int(be.Uint16(c[2:])%blockSize), c[4])
-			}
-		}
-		p.reseal()
-		_, _ = readAll(p)
-	})
+	x := tester()
+	f.Fuzz(func(t *testing.T, changes []byte) { x.Fuzz(changes, be) })
 }
 
 // FuzzTrees makes a random tree of a seed and asks xfs_repair.
@@ -269,32 +192,7 @@ func FuzzTrees(f *testing.F) {
 	tooltest.Need(f, "xfs_repair")
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		var nodes []tree.Node
-		dirs := []string{""}
-		for range 1 << rnd.IntN(13) {
-			n := tree.Node{Path: dirs[rnd.IntN(len(dirs))] + strings.Repeat(string(rune('!'+rnd.IntN(14))), rnd.IntN(100)) + fmt.Sprint(len(nodes)),
-				Mode: fs.FileMode(rnd.IntN(0o1000)), UID: rnd.Uint32(), GID: rnd.Uint32(), ModTime: when.AddDate(-rnd.IntN(90), 0, 0)}
-			switch rnd.IntN(12) {
-			case 0:
-				n.Mode |= fs.ModeDir
-				dirs = append(dirs, n.Path+"/")
-			case 1:
-				n.Mode |= fs.ModeSymlink
-				n.Link = strings.Repeat("l", 1+rnd.IntN(maxLink))
-			case 2:
-				n.Mode |= []fs.FileMode{fs.ModeNamedPipe, fs.ModeSocket, fs.ModeDevice, fs.ModeDevice | fs.ModeCharDevice}[rnd.IntN(4)]
-			case 3:
-				n.Content = tree.Zeros(rnd.Int64N(1 << rnd.IntN(26)))
-			default:
-				n.Content = tree.String(strings.Repeat("content", rnd.IntN(1<<rnd.IntN(12))))
-			}
-			if last := len(nodes) - 1; rnd.IntN(20) == 0 && last >= 0 && nodes[last].Content != nil && nodes[last].Link == "" && n.Content != nil && tree.Compare(nodes[last].Path, n.Path) < 0 {
-				hard := nodes[last]
-				hard.Path, hard.Link = n.Path, hard.Path
-				n = hard
-			}
-			nodes = append(nodes, n)
-		}
+		nodes := formattest.RandomNodes(rnd, when, 90, func() int { return 1 + rnd.IntN(maxLink) })
 		tr := newTree(t, nodes...)
 		o := options
 		least, err := MinSize(tr, o)
@@ -308,6 +206,6 @@ func FuzzTrees(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		compare(t, got, tr)
+		formattest.Compare(t, got, tr)
 	})
 }

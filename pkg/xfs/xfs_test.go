@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
@@ -34,35 +34,11 @@ var (
 
 func newTree(t testing.TB, nodes ...tree.Node) *tree.Tree {
 	t.Helper()
-	for i := range nodes {
-		if nodes[i].ModTime.IsZero() {
-			nodes[i].ModTime = when
-		}
-	}
-	tr, err := tree.New(nodes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
+	return formattest.Tree(t, when, nodes...)
 }
 
 func file(path, text string) tree.Node {
 	return tree.Node{Path: path, Mode: 0o644, Content: tree.String(text)}
-}
-
-// onlyOnce fails when a byte is written twice or out of order.
-type onlyOnce struct {
-	t   testing.TB
-	f   *os.File
-	end int64
-}
-
-func (w *onlyOnce) WriteAt(p []byte, off int64) (int, error) {
-	if off < w.end {
-		w.t.Errorf("write at %d after %d was written", off, w.end)
-	}
-	w.end = off + int64(len(p))
-	return w.f.WriteAt(p, off)
 }
 
 // write writes an image to a file of its size.
@@ -72,23 +48,7 @@ func write(t testing.TB, tr *tree.Tree, o Options) (string, *Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(t.TempDir(), "xfs.img")
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(img.Size()); err != nil {
-		t.Fatal(err)
-	}
-	w := &onlyOnce{t: t, f: f}
-	if err := img.Write(w); err != nil {
-		t.Fatal(err)
-	}
-	if w.end > img.Size() {
-		t.Errorf("wrote up to %d, the image has %d bytes", w.end, img.Size())
-	}
-	return name, img
+	return formattest.Write(t, "xfs.img", img), img
 }
 
 // repairPhases is how the lines of xfs_repair -n start when it finds nothing.
@@ -113,42 +73,7 @@ func repair(t testing.TB, name string) {
 
 func open(t testing.TB, name string) *Reader {
 	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	r, err := NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// list writes down everything of a tree that XFS keeps.
-func list(tr *tree.Tree) string {
-	var s strings.Builder
-	for n := range tr.All() {
-		fmt.Fprintf(&s, "%s %v %d:%d %d:%d %s %q", n.Path, n.Mode, n.UID, n.GID, n.Major, n.Minor, n.ModTime.UTC().Format(time.RFC3339Nano), n.Link)
-		if n.Mode.IsRegular() && n.Size() < 64<<20 {
-			b, err := tree.ReadAll(n.Content)
-			fmt.Fprintf(&s, " %d %x %v", len(b), sha256.Sum256(b), err)
-		}
-		s.WriteByte('\n')
-	}
-	return s.String()
-}
-
-// compare fails where two trees differ.
-func compare(t testing.TB, got, want *tree.Tree) {
-	t.Helper()
-	g, w := strings.Split(list(got), "\n"), strings.Split(list(want), "\n")
-	for i := range max(len(g), len(w)) {
-		if i >= len(g) || i >= len(w) || g[i] != w[i] {
-			t.Errorf("trees of %d and %d nodes differ at node %d\ngot  %s\nwant %s", len(g), len(w), i, g[min(i, len(g)-1)], w[min(i, len(w)-1)])
-			return
-		}
-	}
+	return formattest.Open(t, name, NewReader)
 }
 
 // bootTree is what a BOOT partition has.
@@ -211,7 +136,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		compare(t, got, tr)
+		formattest.Compare(t, got, tr)
 	}
 }
 
@@ -337,13 +262,7 @@ func TestSameAsMkfs(t *testing.T) {
 
 func mkfs(t testing.TB, size int64, args ...string) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "mkfs.img")
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(name, size); err != nil {
-		t.Fatal(err)
-	}
+	name := formattest.Empty(t, "mkfs.img", size)
 	tooltest.Run(t, "mkfs.xfs", append(args, name)...)
 	return name
 }
@@ -513,45 +432,6 @@ func describe(n tree.Node) string {
 	return s
 }
 
-// sparse is an image of which only what was written takes memory.
-type sparse struct {
-	t     testing.TB
-	pages map[int64]*[blockSize]byte
-	end   int64
-}
-
-func newSparse(t testing.TB) *sparse { return &sparse{t: t, pages: map[int64]*[blockSize]byte{}} }
-
-func (s *sparse) WriteAt(b []byte, off int64) (int, error) {
-	if off < s.end {
-		s.t.Errorf("write at %d after %d was written", off, s.end)
-	}
-	s.end = off + int64(len(b))
-	for n := 0; n < len(b); {
-		at := off + int64(n)
-		page := s.pages[at/blockSize]
-		if page == nil {
-			page = new([blockSize]byte)
-			s.pages[at/blockSize] = page
-		}
-		n += copy(page[at%blockSize:], b[n:])
-	}
-	return len(b), nil
-}
-
-func (s *sparse) ReadAt(b []byte, off int64) (int, error) {
-	clear(b)
-	for n := 0; n < len(b); {
-		at := off + int64(n)
-		length := min(len(b)-n, int(blockSize-at%blockSize))
-		if page := s.pages[at/blockSize]; page != nil {
-			copy(b[n:][:length], page[at%blockSize:])
-		}
-		n += length
-	}
-	return len(b), nil
-}
-
 // The greatest image, with files of more extents than an inode holds: in memory, since it is nearly empty.
 func TestGreatest(t *testing.T) {
 	t.Parallel()
@@ -561,12 +441,9 @@ func TestGreatest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSparse(t)
-	if err := img.Write(s); err != nil {
-		t.Fatal(err)
-	}
-	if len(s.pages) > 1000 {
-		t.Errorf("%d blocks written", len(s.pages))
+	s := formattest.InMemory(t, img)
+	if len(s) > 1000 {
+		t.Errorf("%d blocks written", len(s))
 	}
 	r, err := NewReader(s)
 	if err != nil {
@@ -667,22 +544,15 @@ func TestMinSize(t *testing.T) {
 func TestLyingBlob(t *testing.T) {
 	t.Parallel()
 	for _, lie := range []int64{-1, 1, 5000} {
-		img, err := Plan(newTree(t, tree.Node{Path: "x", Content: liar{tree.Zeros(8192), lie}}), options)
+		img, err := Plan(newTree(t, tree.Node{Path: "x", Content: formattest.Liar{Blob: tree.Zeros(8192), More: lie}}), options)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := img.Write(newSparse(t)); err == nil || !strings.Contains(err.Error(), "write XFS x: ") {
+		if err := img.Write(formattest.Discard{}); err == nil || !strings.Contains(err.Error(), "write XFS x: ") {
 			t.Errorf("lie %d: %v", lie, err)
 		}
 	}
 }
-
-type liar struct {
-	tree.Blob
-	lie int64
-}
-
-func (l liar) Size() int64 { return l.Blob.Size() + l.lie }
 
 // The bytes of a known tree. Where they change on purpose, raise Version.
 func TestVersion(t *testing.T) {
@@ -691,17 +561,9 @@ func TestVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSparse(t)
-	if err := img.Write(s); err != nil {
-		t.Fatal(err)
-	}
-	h := sha256.New()
-	for _, i := range slices.Sorted(maps.Keys(s.pages)) {
-		fmt.Fprintln(h, i)
-		h.Write(s.pages[i][:])
-	}
+	s := formattest.InMemory(t, img)
 	const want = "version 1: adcf495a068587e8b51c2edfcdc7dadd83f66ff19decd3044db9929013164e14"
-	if got := fmt.Sprintf("version %s: %x", Version, h.Sum(nil)); got != want {
+	if got := fmt.Sprintf("version %s: %s", Version, s.Sum()); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
