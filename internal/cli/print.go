@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/talosmith/talosmith/pkg/imager"
+	"github.com/talosmith/talosmith/pkg/inspect"
 	"github.com/talosmith/talosmith/pkg/source"
 	"github.com/talosmith/talosmith/pkg/store"
 )
@@ -231,16 +232,5 @@ func (p *printer) counts() string {
 	return text
 }
 
-// amount is a number of bytes for people.
-func amount(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, prefix := float64(n)/unit, 0
-	for value >= unit && prefix < 4 {
-		value /= unit
-		prefix++
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[prefix])
-}
+// amount is a number of bytes for people, as inspections have it.
+func amount(n int64) string { return inspect.Bytes(n) }

@@ -1,9 +1,6 @@
 package e2e
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -13,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/sandbox"
 	"github.com/talosmith/talosmith/internal/sandbox/report"
 	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
@@ -128,7 +126,7 @@ func compareExtensions(t *testing.T, a imager.Artefact, want []input, got *repor
 		if line.Get("files") != fmt.Sprint(files) {
 			t.Errorf("%s brought %d files: %s", e.Name, files, line)
 		}
-		if n, ok := want[i].rootfs.Lookup(strings.TrimPrefix(line.Get("file"), "/")); files > 0 && (!ok || sum(t, n) != line.Get("sha256")) {
+		if n, ok := want[i].rootfs.Lookup(strings.TrimPrefix(line.Get("file"), "/")); files > 0 && (!ok || sandboxtest.Sum(t, n) != line.Get("sha256")) {
 			t.Errorf("%s did not bring this: %s", e.Name, line)
 		}
 	}
@@ -166,10 +164,10 @@ func compareFirmware(t *testing.T, a imager.Artefact, want []input, got *report.
 			}
 		}
 		if len(intel) > 0 {
-			microcode["GenuineIntel.bin"] = sum(t, intel...)
+			microcode["GenuineIntel.bin"] = sandboxtest.Sum(t, intel...)
 		}
 		if len(amd) > 0 {
-			microcode["AuthenticAMD.bin"] = sum(t, amd...)
+			microcode["AuthenticAMD.bin"] = sandboxtest.Sum(t, amd...)
 		}
 	}
 	if lines := got.Of("MICROCODE"); len(lines) != len(microcode) || a.Architecture == talos.AMD64 && len(lines) != 2 {
@@ -185,7 +183,7 @@ func compareFirmware(t *testing.T, a imager.Artefact, want []input, got *report.
 		t.Fatalf("%d files of firmware went in: %v", len(firmware), lines)
 	}
 	for _, l := range lines[1:] {
-		if n, ok := firmware[l.Get("file")]; !ok || sum(t, n) != l.Get("sha256") {
+		if n, ok := firmware[l.Get("file")]; !ok || sandboxtest.Sum(t, n) != l.Get("sha256") {
 			t.Errorf("nobody brought this: %s", l)
 		}
 	}
@@ -260,37 +258,8 @@ func pull(t testing.TB, r *sandbox.Release, ref source.Ref, arch string) (files 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if files, err = s.Tree(t.Context(), a, nil, new(spool)); err != nil {
+	if files, err = s.Tree(t.Context(), a, nil, new(formattest.Memory)); err != nil {
 		t.Fatal(err)
 	}
 	return files, a.Index
 }
-
-// sum is the SHA-256 of files, one after another.
-func sum(t testing.TB, nodes ...tree.Node) string {
-	t.Helper()
-	h := sha256.New()
-	for _, n := range nodes {
-		if n.Content == nil {
-			continue
-		}
-		b, err := tree.ReadAll(n.Content)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(b)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// spool is a source.Spool in memory.
-type spool []byte
-
-func (s *spool) WriteAt(p []byte, off int64) (int, error) {
-	if end := int(off) + len(p); end > len(*s) {
-		*s = slices.Grow(*s, end-len(*s))[:end]
-	}
-	return copy((*s)[off:], p), nil
-}
-
-func (s *spool) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(*s).ReadAt(p, off) }

@@ -2,6 +2,7 @@
 package formattest
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
@@ -87,6 +88,9 @@ func (m *Memory) WriteAt(p []byte, off int64) (int, error) {
 	m.Grow(int(off) + len(p))
 	return copy((*m)[off:], p), nil
 }
+
+// ReadAt implements [io.ReaderAt].
+func (m *Memory) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(*m).ReadAt(p, off) }
 
 // Grow makes it a size at least.
 func (m *Memory) Grow(size int) {

@@ -2,8 +2,6 @@ package sandbox_test
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,6 +14,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/sandbox"
 	"github.com/talosmith/talosmith/internal/sandbox/report"
 	"github.com/talosmith/talosmith/internal/sandbox/sandboxtest"
@@ -90,7 +89,7 @@ func flatten(t *testing.T, r *sandbox.Release, image string) *tree.Tree {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := s.Tree(t.Context(), a, nil, new(spool))
+	files, err := s.Tree(t.Context(), a, nil, new(formattest.Memory))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +151,7 @@ func TestBoot(t *testing.T) {
 			continue
 		}
 		n, _ := rest.Lookup(strings.TrimPrefix(line.Get("file"), "/"))
-		if n.Content == nil || sum(t, n) != line.Get("sha256") {
+		if n.Content == nil || sandboxtest.Sum(t, n) != line.Get("sha256") {
 			t.Errorf("other content: %s", line)
 		}
 	}
@@ -171,7 +170,7 @@ func TestBoot(t *testing.T) {
 		t.Errorf("the service says %q", says)
 	}
 	intel, _ := split(t, exts[3].rootfs, "usr/lib/firmware/intel-ucode")
-	if got.First("MICROCODE", "file") != "GenuineIntel.bin" || got.First("MICROCODE", "sha256") != sum(t, slices.Collect(intel.All())...) {
+	if got.First("MICROCODE", "file") != "GenuineIntel.bin" || got.First("MICROCODE", "sha256") != sandboxtest.Sum(t, slices.Collect(intel.All())...) {
 		t.Errorf("microcode %v", got.Of("MICROCODE"))
 	}
 	firmware := 0
@@ -187,7 +186,7 @@ func TestBoot(t *testing.T) {
 	}
 	for _, l := range got.Of("FIRMWARE")[1:] {
 		for _, e := range exts {
-			if n, ok := e.rootfs.Lookup(strings.TrimPrefix(l.Get("file"), "/")); ok && sum(t, n) != l.Get("sha256") {
+			if n, ok := e.rootfs.Lookup(strings.TrimPrefix(l.Get("file"), "/")); ok && sandboxtest.Sum(t, n) != l.Get("sha256") {
 				t.Errorf("other content: %s", l)
 			}
 		}
@@ -236,7 +235,7 @@ func TestMount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var image buffer
+	var image formattest.Memory
 	if _, err := squashfs.Write(&image, files, squashfs.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +270,7 @@ func compose(t *testing.T, r *sandbox.Release, exts []ext) string {
 	modules, release := baseModules(t, r)
 	hasModules := false
 	add := func(name, version string, files *tree.Tree) {
-		var image buffer
+		var image formattest.Memory
 		if _, err := squashfs.Write(&image, files, squashfs.Options{Level: 1}); err != nil {
 			t.Fatal(err)
 		}
@@ -423,38 +422,4 @@ func baseModules(t *testing.T, r *sandbox.Release) (nodes []tree.Node, release s
 		}
 	}
 	return nodes, release
-}
-
-// sum is the SHA-256 of files one after another.
-func sum(t *testing.T, nodes ...tree.Node) string {
-	t.Helper()
-	h := sha256.New()
-	for _, n := range nodes {
-		if n.Content == nil {
-			continue
-		}
-		b, err := tree.ReadAll(n.Content)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(b)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// spool is a source.Spool in memory.
-type spool struct{ buffer }
-
-func (s *spool) ReadAt(p []byte, off int64) (int, error) {
-	return bytes.NewReader(s.buffer).ReadAt(p, off)
-}
-
-// buffer is an io.WriterAt in memory.
-type buffer []byte
-
-func (b *buffer) WriteAt(p []byte, off int64) (int, error) {
-	if end := int(off) + len(p); end > len(*b) {
-		*b = append(*b, make([]byte, end-len(*b))...)
-	}
-	return copy((*b)[off:], p), nil
 }

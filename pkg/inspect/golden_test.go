@@ -3,7 +3,6 @@ package inspect_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/pkg/initramfs"
 	"github.com/talosmith/talosmith/pkg/inspect"
 	"github.com/talosmith/talosmith/pkg/squashfs"
@@ -23,32 +23,10 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // stub is a PE32+ file with a section .text, and one that says what systemd-stub says.
 func stub() tree.Blob {
-	b := make([]byte, 0x600)
-	put := binary.LittleEndian
-	copy(b, "MZ")
-	put.PutUint32(b[0x3c:], 0x40)
-	copy(b[0x40:], "PE\x00\x00")
-	coff := b[0x44:]
-	put.PutUint16(coff, 0x8664)
-	put.PutUint16(coff[2:], 2)    // sections
-	put.PutUint16(coff[16:], 240) // optional header
-	put.PutUint16(coff[18:], 0x22e)
-	opt := coff[20:]
-	put.PutUint16(opt, 0x20b)
-	put.PutUint32(opt[32:], 0x1000) // section alignment
-	put.PutUint32(opt[36:], 0x200)  // file alignment
-	put.PutUint32(opt[108:], 16)
-	for i, s := range []struct{ name, content string }{{".text", "code"}, {".sdmagic", "#### LoaderInfo: systemd-stub 257.13 ####"}} {
-		h := opt[240+40*i:]
-		copy(h, s.name)
-		put.PutUint32(h[8:], uint32(len(s.content)))
-		put.PutUint32(h[12:], uint32(0x1000*(i+1)))
-		put.PutUint32(h[16:], 0x200)
-		put.PutUint32(h[20:], uint32(0x200*(i+1)))
-		put.PutUint32(h[36:], 0x40000040)
-		copy(b[0x200*(i+1):], s.content)
+	section := func(name, content string) formattest.PESection {
+		return formattest.PESection{Name: name, Content: content, Size: uint32(len(content)), Flags: 0x40000040}
 	}
-	return tree.Bytes(b)
+	return tree.Bytes(formattest.PE([2]formattest.PESection{section(".text", "code"), section(".sdmagic", "#### LoaderInfo: systemd-stub 257.13 ####")}))
 }
 
 func must[T any](t testing.TB) func(v T, err error) T {
@@ -71,18 +49,9 @@ func smallTree(t testing.TB, files map[string]tree.Blob) *tree.Tree {
 	return must[*tree.Tree](t)(tree.New(nodes))
 }
 
-type buffer []byte
-
-func (b *buffer) WriteAt(p []byte, off int64) (int, error) {
-	if need := int(off) + len(p); need > len(*b) {
-		*b = append(*b, make([]byte, need-len(*b))...)
-	}
-	return copy((*b)[off:], p), nil
-}
-
 func image(t testing.TB, files map[string]tree.Blob) tree.Blob {
 	t.Helper()
-	var b buffer
+	var b formattest.Memory
 	must[int64](t)(squashfs.Write(&b, smallTree(t, files), squashfs.Options{}))
 	return tree.Bytes(b)
 }

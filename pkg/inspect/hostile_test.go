@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/pkg/inspect"
 	"github.com/talosmith/talosmith/pkg/iso9660"
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -103,7 +104,7 @@ func ownISO(t testing.TB) []byte {
 		"EFI/BOOT/BOOTX64.EFI": stub(), "loader/loader.conf": tree.String("timeout 10\n"),
 	})
 	img := must[*iso9660.Image](t)(iso9660.Plan(files, iso9660.Options{VolumeID: "TALOS_V1_13_9", VolumeSetID: "Talos-v1.13.9", ModTime: time.Unix(0, 0)}))
-	b := make(buffer, img.Size())
+	b := make(formattest.Memory, img.Size())
 	if err := img.Write(&b); err != nil {
 		t.Fatal(err)
 	}

@@ -546,8 +546,8 @@ func FuzzFlatten(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(spool.b) > 1<<20 {
-			t.Errorf("%d bytes spooled, over the limit", len(spool.b))
+		if len(*spool) > 1<<20 {
+			t.Errorf("%d bytes spooled, over the limit", len(*spool))
 		}
 		digest, err := Digest(tr)
 		if err != nil {

@@ -21,10 +21,10 @@ func packOf(t testing.TB, tr *tree.Tree) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n != int64(len(m.b)) {
-		t.Fatalf("WritePack says %d bytes, wrote %d", n, len(m.b))
+	if n != int64(len(m)) {
+		t.Fatalf("WritePack says %d bytes, wrote %d", n, len(m))
 	}
-	return m.b
+	return m
 }
 
 // full is a tree with one of everything.

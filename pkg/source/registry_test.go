@@ -473,14 +473,8 @@ func TestCache(t *testing.T) {
 	t.Parallel()
 	f, ref, _ := published(t)
 	s, _, _ := sources(t, Options{})
-	a, err := s.Resolve(t.Context(), Ref{Image: ref}, "amd64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := s.Layer(t.Context(), a, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := must(s.Resolve(t.Context(), Ref{Image: ref}, "amd64"))
+	b := must(s.Layer(t.Context(), a, 0))
 	f.set(status(always, "", 500))
 	// By digest, nothing is asked any more.
 	s, _, _ = sources(t, Options{Cache: s.cache})
@@ -535,18 +529,12 @@ func TestMissing(t *testing.T) {
 	t.Parallel()
 	_, ref, _ := published(t)
 	s, _, _ := sources(t, Options{})
-	a, err := s.Resolve(t.Context(), Ref{Image: ref}, "amd64")
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := must(s.Resolve(t.Context(), Ref{Image: ref}, "amd64"))
 	a.Layers = append(a.Layers, a.Layers[0]) // the same again
 	if m := s.Missing(a); len(m) != 1 || m[0] != a.Layers[0] {
 		t.Errorf("before the download %v are missing", m)
 	}
-	b, err := s.Layer(t.Context(), a, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := must(s.Layer(t.Context(), a, 0))
 	if m := s.Missing(a); len(m) > 0 {
 		t.Errorf("after the download %v are missing", m)
 	}

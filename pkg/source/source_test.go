@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
@@ -136,18 +137,7 @@ func layers(tars ...[]byte) []Content {
 }
 
 // memSpool is a spool in memory.
-type memSpool struct{ b []byte }
-
-func (m *memSpool) WriteAt(p []byte, off int64) (int, error) {
-	if need := int(off) + len(p); need > len(m.b) {
-		m.b = append(m.b, make([]byte, need-len(m.b))...)
-	}
-	return copy(m.b[off:], p), nil
-}
-
-func (m *memSpool) ReadAt(p []byte, off int64) (int, error) {
-	return bytes.NewReader(m.b).ReadAt(p, off)
-}
+type memSpool = formattest.Memory
 
 // list prints a tree, a line for each node but the root.
 func list(t testing.TB, tr *tree.Tree) string {

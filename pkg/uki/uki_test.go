@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/talosmith/talosmith/internal/debian"
+	"github.com/talosmith/talosmith/internal/formattest"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/pkg/tree"
 	"github.com/talosmith/talosmith/pkg/uki"
@@ -37,37 +38,13 @@ func realStub(t testing.TB) tree.Blob {
 
 // tinyStub is a PE32+ file with the sections .text (code) and .sbat.
 func tinyStub(change func(b []byte)) tree.Blob {
-	b := make([]byte, 0x600)
-	put := binary.LittleEndian
-	copy(b, "MZ")
-	put.PutUint32(b[0x3c:], 0x40)
-	copy(b[0x40:], "PE\x00\x00")
-	coff := b[0x44:]
-	put.PutUint16(coff, 0x8664)
-	put.PutUint16(coff[2:], 2)    // sections
-	put.PutUint16(coff[16:], 240) // optional header
-	put.PutUint16(coff[18:], 0x22e)
-	opt := coff[20:]
-	put.PutUint16(opt, 0x20b)
-	put.PutUint32(opt[16:], 0x1000) // entry point
-	put.PutUint32(opt[32:], 0x1000) // section alignment
-	put.PutUint32(opt[36:], 0x200)  // file alignment
-	put.PutUint32(opt[64:], 0xdead) // checksum
-	put.PutUint32(opt[108:], 16)
-	for i, s := range []struct {
-		name             string
-		size, va, offset uint32
-		flags            uint32
-	}{{".text", 0x123, 0x1000, 0x200, 0x60000020}, {".sbat", 0x10, 0x2000, 0x400, 0x40000040}} {
-		h := opt[240+40*i:]
-		copy(h, s.name)
-		put.PutUint32(h[8:], s.size)
-		put.PutUint32(h[12:], s.va)
-		put.PutUint32(h[16:], 0x200)
-		put.PutUint32(h[20:], s.offset)
-		put.PutUint32(h[36:], s.flags)
-		copy(b[s.offset:], s.name+" content")
-	}
+	b := formattest.PE([2]formattest.PESection{
+		{Name: ".text", Content: ".text content", Size: 0x123, Flags: 0x60000020},
+		{Name: ".sbat", Content: ".sbat content", Size: 0x10, Flags: 0x40000040},
+	})
+	opt := b[formattest.PEHeader:]
+	binary.LittleEndian.PutUint32(opt[16:], 0x1000) // entry point
+	binary.LittleEndian.PutUint32(opt[64:], 0xdead) // checksum
 	if change != nil {
 		change(b)
 	}

@@ -2,6 +2,8 @@
 package sandboxtest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"github.com/talosmith/talosmith/internal/sandbox/report"
 	"github.com/talosmith/talosmith/internal/tooltest"
 	"github.com/talosmith/talosmith/internal/vm"
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 // Version is that of the stand-in in tests.
@@ -95,4 +98,21 @@ func TempFile(t testing.TB, content []byte) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// Sum is the SHA-256 of files one after another, as a report has it.
+func Sum(t testing.TB, nodes ...tree.Node) string {
+	t.Helper()
+	h := sha256.New()
+	for _, n := range nodes {
+		if n.Content == nil {
+			continue
+		}
+		b, err := tree.ReadAll(n.Content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
