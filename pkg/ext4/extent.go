@@ -3,6 +3,8 @@ package ext4
 import (
 	"errors"
 	"slices"
+
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 const (
@@ -20,6 +22,15 @@ type extent struct {
 	at    int64 // in the file
 	block int64 // from the start of the file system
 	count int64
+}
+
+// inBytes are extents as writers know them.
+func inBytes(extents []extent) []tree.Extent {
+	all := make([]tree.Extent, len(extents))
+	for i, e := range extents {
+		all[i] = tree.Extent{At: e.at * blockSize, Off: e.block * blockSize, Size: e.count * blockSize}
+	}
+	return all
 }
 
 var errNoSpace = errors.New("no room")

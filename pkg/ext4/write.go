@@ -11,13 +11,14 @@ import (
 // Write writes the image: in ascending order, no byte twice, and nothing for what is zero and nobody's. It writes at most
 // [Image.Size] bytes; the container's end stays free.
 func (img *Image) Write(w io.WriterAt) error {
-	out := &ordered{w: w, img: img, descriptors: img.descriptors()}
+	o := &ordered{w: w, img: img, descriptors: img.descriptors()}
+	out := tree.Before(w, o.before)
 	for in := range img.inPlace() {
-		if err := out.writeContent(in); err != nil {
+		if err := img.writeContent(out, in); err != nil {
 			return fmt.Errorf("write ext4 %s: %w", in.Path, err)
 		}
 	}
-	if err := out.before(img.Size()); err != nil {
+	if err := o.before(img.Size()); err != nil {
 		return fmt.Errorf("write ext4: %w", err)
 	}
 	return nil
@@ -41,13 +42,6 @@ func (o *ordered) before(off int64) error {
 		}
 	}
 	return nil
-}
-
-func (o *ordered) WriteAt(b []byte, off int64) (int, error) {
-	if err := o.before(off); err != nil {
-		return 0, err
-	}
-	return o.w.WriteAt(b, off)
 }
 
 // headBytes returns the blocks of a group before those of files, as far as they are written.
@@ -91,9 +85,9 @@ func (img *Image) tableBytes(group int64) []byte {
 	return b
 }
 
-func (o *ordered) writeContent(in *inode) error {
-	w := &fileWriter{o, in.extents}
-	seed := o.img.seedOf(in)
+func (img *Image) writeContent(out io.WriterAt, in *inode) error {
+	w := tree.InExtents(out, inBytes(in.extents))
+	seed := img.seedOf(in)
 	switch {
 	case in.Mode.IsDir():
 		at := int64(0)
@@ -115,7 +109,7 @@ func (o *ordered) writeContent(in *inode) error {
 	if in.treeBlocks == nil {
 		return nil
 	}
-	w = &fileWriter{o, in.treeBlocks}
+	w = tree.InExtents(out, inBytes(in.treeBlocks))
 	_, blocks := in.extentTree(seed)
 	for i, b := range blocks {
 		if _, err := w.WriteAt(b, int64(i)*blockSize); err != nil {
@@ -123,30 +117,4 @@ func (o *ordered) writeContent(in *inode) error {
 		}
 	}
 	return nil
-}
-
-// fileWriter writes at ascending places in a file.
-type fileWriter struct {
-	w       io.WriterAt
-	extents []extent // the first are gone when they are passed
-}
-
-func (f *fileWriter) WriteAt(b []byte, off int64) (n int, err error) {
-	for n < len(b) {
-		if len(f.extents) == 0 {
-			return n, io.ErrShortWrite // more than the content said it has
-		}
-		e := f.extents[0]
-		skip := off + int64(n) - e.at*blockSize // into this extent
-		rest := e.count*blockSize - skip
-		if rest <= 0 {
-			f.extents = f.extents[1:]
-			continue
-		}
-		m, err := f.w.WriteAt(b[n:][:min(int64(len(b)-n), rest)], e.block*blockSize+skip)
-		if n += m; err != nil {
-			return n, err
-		}
-	}
-	return n, nil
 }

@@ -1,8 +1,10 @@
 package tree
 
 import (
+	"cmp"
 	"io"
 	"os"
+	"slices"
 )
 
 // RangeCopier is a writer that takes a range of a file of the host as it is: where it is a file itself, a file system may let both
@@ -13,21 +15,73 @@ type RangeCopier interface {
 	CopyRange(src *os.File, off, size, at int64) error
 }
 
-// Offset is w from an offset on, like [io.OffsetWriter]; of a [RangeCopier] it makes another.
-func Offset(w io.WriterAt, off int64) io.WriterAt {
+// copyRange is CopyRange for any writer.
+func copyRange(w io.WriterAt, src *os.File, off, size, at int64) error {
 	if c, ok := w.(RangeCopier); ok {
-		return rangeOffset{c, off}
+		return c.CopyRange(src, off, size, at)
 	}
-	return io.NewOffsetWriter(w, off)
+	_, err := CopyAt(w, at, Section(src, off, size))
+	return err
 }
 
-type rangeOffset struct {
-	w   RangeCopier
-	off int64
+// Offset is w from an offset on, like [io.OffsetWriter]. It is a [RangeCopier], as are the other writers here.
+func Offset(w io.WriterAt, off int64) io.WriterAt {
+	return elsewhere{w, func(at, size int64, fn func(to, n int64) error) error { return fn(off+at, size) }}
 }
 
-func (o rangeOffset) WriteAt(p []byte, off int64) (int, error) { return o.w.WriteAt(p, o.off+off) }
+// Before is w with a call ahead of each write, which may write what lies before its offset.
+func Before(w io.WriterAt, call func(off int64) error) io.WriterAt {
+	return elsewhere{w, func(at, size int64, fn func(to, n int64) error) error {
+		if err := call(at); err != nil {
+			return err
+		}
+		return fn(at, size)
+	}}
+}
 
-func (o rangeOffset) CopyRange(src *os.File, off, size, at int64) error {
-	return o.w.CopyRange(src, off, size, o.off+at)
+// InExtents writes the content of a file of a file system in the image w, as [Extents] reads it. What is in no extent is
+// [io.ErrShortWrite].
+func InExtents(w io.WriterAt, extents []Extent) io.WriterAt {
+	return elsewhere{w, func(at, size int64, fn func(to, n int64) error) error {
+		first, _ := slices.BinarySearchFunc(extents, at, func(e Extent, at int64) int { return cmp.Compare(e.end(), at+1) })
+		for _, e := range extents[first:] {
+			if size == 0 || at < e.At {
+				break
+			}
+			n := min(size, e.end()-at)
+			if err := fn(e.Off+at-e.At, n); err != nil {
+				return err
+			}
+			at, size = at+n, size-n
+		}
+		if size > 0 {
+			return io.ErrShortWrite
+		}
+		return nil
+	}}
+}
+
+// elsewhere is a writer whose ranges lie elsewhere in another one: each tells where.
+type elsewhere struct {
+	w    io.WriterAt
+	each func(at, size int64, fn func(to, n int64) error) error
+}
+
+// WriteAt implements [io.WriterAt].
+func (e elsewhere) WriteAt(p []byte, at int64) (done int, err error) {
+	err = e.each(at, int64(len(p)), func(to, n int64) error {
+		m, err := e.w.WriteAt(p[done:][:n], to)
+		done += m
+		return err
+	})
+	return done, err
+}
+
+// CopyRange implements [RangeCopier].
+func (e elsewhere) CopyRange(src *os.File, off, size, at int64) error {
+	return e.each(at, size, func(to, n int64) error {
+		err := copyRange(e.w, src, off, n, to)
+		off += n
+		return err
+	})
 }

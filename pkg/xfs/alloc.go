@@ -3,6 +3,8 @@ package xfs
 import (
 	"errors"
 	"fmt"
+
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 const (
@@ -18,6 +20,15 @@ type extent struct {
 	at    int64 // in the file
 	block int64 // from the start of the file system
 	count int64
+}
+
+// inBytes are extents as writers know them.
+func inBytes(extents []extent) []tree.Extent {
+	all := make([]tree.Extent, len(extents))
+	for i, e := range extents {
+		all[i] = tree.Extent{At: e.at * blockSize, Off: e.block * blockSize, Size: e.count * blockSize}
+	}
+	return all
 }
 
 // group is an allocation group with what lies in it.

@@ -46,7 +46,8 @@ func (img *Image) logHead() []byte {
 
 // Write writes the image: in ascending order, no byte twice, and nothing where nothing is. A hole of w must read as zeros.
 func (img *Image) Write(w io.WriterAt) error {
-	out := &ordered{w: w, fixed: img.fixed()}
+	o := &ordered{w: w, fixed: img.fixed()}
+	out := tree.Before(w, o.before)
 	for _, files := range []bool{false, true} {
 		for _, in := range img.inodes {
 			if in.Mode.IsRegular() != files || in.extents == nil {
@@ -57,14 +58,14 @@ func (img *Image) Write(w io.WriterAt) error {
 			}
 		}
 	}
-	if err := out.before(img.Size()); err != nil {
+	if err := o.before(img.Size()); err != nil {
 		return fmt.Errorf("write XFS: %w", err)
 	}
 	return nil
 }
 
-func (img *Image) writeContent(out *ordered, in *inode) error {
-	w := fileWriter{out, in.extents}
+func (img *Image) writeContent(out io.WriterAt, in *inode) error {
+	w := tree.InExtents(out, inBytes(in.extents))
 	switch {
 	case in.Mode.IsDir():
 		put := func(at int64, b []byte) error {
@@ -130,33 +131,4 @@ func (o *ordered) before(off int64) error {
 		}
 	}
 	return nil
-}
-
-func (o *ordered) WriteAt(b []byte, off int64) (int, error) {
-	if err := o.before(off); err != nil {
-		return 0, err
-	}
-	return o.w.WriteAt(b, off)
-}
-
-// fileWriter writes at places in a file.
-type fileWriter struct {
-	w       io.WriterAt
-	extents []extent
-}
-
-func (f fileWriter) WriteAt(b []byte, off int64) (n int, err error) {
-	for _, e := range f.extents {
-		skip := off + int64(n) - e.at*blockSize // into this extent
-		if rest := e.count*blockSize - skip; skip >= 0 && rest > 0 && n < len(b) {
-			m, err := f.w.WriteAt(b[n:][:min(int64(len(b)-n), rest)], e.block*blockSize+skip)
-			if n += m; err != nil {
-				return n, err
-			}
-		}
-	}
-	if n < len(b) {
-		return n, io.ErrShortWrite // more than the content said it has
-	}
-	return n, nil
 }
