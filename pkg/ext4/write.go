@@ -12,7 +12,7 @@ import (
 // [Image.Size] bytes; the container's end stays free.
 func (img *Image) Write(w io.WriterAt) error {
 	o := &ordered{w: w, img: img, descriptors: img.descriptors()}
-	out := tree.Before(w, o.before)
+	out := tree.Before(w, func(off, _ int64) error { return o.before(off) })
 	for in := range img.inPlace() {
 		if err := img.writeContent(out, in); err != nil {
 			return fmt.Errorf("write ext4 %s: %w", in.Path, err)

@@ -49,7 +49,7 @@ func (t *target) esp(ctx context.Context, out profile.Output) (*esp, error) {
 	}
 	files, err := tree.New([]tree.Node{
 		{Path: path.Join(espBootDir, t.Facts.EFIBoot), Mode: 0o644, Content: boot},
-		{Path: e.ukiPath, Mode: 0o644, Content: e.uki},
+		{Path: e.ukiPath, Mode: 0o644, Content: e.uki.Blob},
 		{Path: espLoader, Mode: 0o644, Content: tree.String(config)},
 		{Path: "loader", Mode: fs.ModeDir | 0o755},
 	})

@@ -245,6 +245,12 @@ func CopyAt(w io.WriterAt, off int64, b Blob) (int64, error) {
 			at += n
 		}
 		return at - off, nil
+	case section:
+		if f, ok := b.r.(*os.File); ok {
+			if c, ok := w.(RangeCopier); ok {
+				return b.size, c.CopyRange(f, b.off, b.size, off)
+			}
+		}
 	case memory:
 		n, err := w.WriteAt(b, off)
 		return int64(n), err

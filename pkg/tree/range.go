@@ -29,10 +29,10 @@ func Offset(w io.WriterAt, off int64) io.WriterAt {
 	return elsewhere{w, func(at, size int64, fn func(to, n int64) error) error { return fn(off+at, size) }}
 }
 
-// Before is w with a call ahead of each write, which may write what lies before its offset.
-func Before(w io.WriterAt, call func(off int64) error) io.WriterAt {
+// Before is w with a call ahead of each write of size bytes, which may write what lies before its offset, or refuse it.
+func Before(w io.WriterAt, call func(off, size int64) error) io.WriterAt {
 	return elsewhere{w, func(at, size int64, fn func(to, n int64) error) error {
-		if err := call(at); err != nil {
+		if err := call(at, size); err != nil {
 			return err
 		}
 		return fn(at, size)

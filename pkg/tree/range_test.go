@@ -52,7 +52,7 @@ func TestElsewhere(t *testing.T) {
 		shared, plain := &sharing{}, &page{}
 		for _, w := range []io.WriterAt{shared, plain} {
 			var before []int64
-			to := tree.InExtents(tree.Before(tree.Offset(w, 2), func(off int64) error { before = append(before, off); return nil }), extents)
+			to := tree.InExtents(tree.Before(tree.Offset(w, 2), func(off, _ int64) error { before = append(before, off); return nil }), extents)
 			if n, err := tree.CopyAt(to, 1, c.blob); n != 10 || err != nil {
 				t.Errorf("%s: %d, %v", c.name, n, err)
 			}
@@ -76,7 +76,7 @@ func TestElsewhereRefuses(t *testing.T) {
 	broken := errors.New("broken")
 	for want, w := range map[error]io.WriterAt{
 		io.ErrShortWrite: tree.InExtents(&page{}, []tree.Extent{{At: 0, Off: 0, Size: 4}, {At: 5, Off: 5, Size: 50}}), // a gap
-		broken:           tree.Before(&page{}, func(int64) error { return broken }),
+		broken:           tree.Before(&page{}, func(int64, int64) error { return broken }),
 	} {
 		if n, err := w.WriteAt(make([]byte, 10), 1); !errors.Is(err, want) || n > 3 {
 			t.Errorf("%d, %v, want %v", n, err, want)

@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 // Format is what a hypervisor takes. Its text is the usual end of a file name.
@@ -214,26 +216,20 @@ func inFormat(d Disk, o Options) (image, error) {
 
 func (d Disk) image() image {
 	return func(w io.WriterAt) (int64, error) {
-		return d.Size, d.Write(&guard{w: w, size: d.Size})
+		return d.Size, d.Write(tree.Before(w, (&guard{size: d.Size}).check))
 	}
 }
 
 // guard holds a disk to its promises.
-type guard struct {
-	w        io.WriterAt
-	at, size int64
-}
+type guard struct{ at, size int64 }
 
-func (g *guard) WriteAt(p []byte, off int64) (int, error) {
+func (g *guard) check(off, size int64) error {
 	if off < g.at {
-		return 0, fmt.Errorf("disk: a write at byte %d after one up to byte %d: a disk must be written in ascending order", off, g.at)
+		return fmt.Errorf("disk: a write at byte %d after one up to byte %d: a disk must be written in ascending order", off, g.at)
 	}
-	if off > g.size || int64(len(p)) > g.size-off {
-		return 0, fmt.Errorf("disk: a write of %d bytes at byte %d ends behind the disk's %d bytes", len(p), off, g.size)
+	if off > g.size || size > g.size-off {
+		return fmt.Errorf("disk: a write of %d bytes at byte %d ends behind the disk's %d bytes", size, off, g.size)
 	}
-	g.at = off + int64(len(p))
-	if len(p) == 0 {
-		return 0, nil
-	}
-	return g.w.WriteAt(p, off)
+	g.at = off + size
+	return nil
 }

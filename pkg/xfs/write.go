@@ -47,7 +47,7 @@ func (img *Image) logHead() []byte {
 // Write writes the image: in ascending order, no byte twice, and nothing where nothing is. A hole of w must read as zeros.
 func (img *Image) Write(w io.WriterAt) error {
 	o := &ordered{w: w, fixed: img.fixed()}
-	out := tree.Before(w, o.before)
+	out := tree.Before(w, func(off, _ int64) error { return o.before(off) })
 	for _, files := range []bool{false, true} {
 		for _, in := range img.inodes {
 			if in.Mode.IsRegular() != files || in.extents == nil {
