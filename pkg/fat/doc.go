@@ -14,7 +14,7 @@
 //	              second FAT, the same
 //	              clusters 2, 3, …: directories and files in tree order, each in one piece; the root directory is cluster 2
 //
-// A sector has 512 bytes. All numbers are little-endian. A directory is a list of 32-byte entries; a name that is not 8.3 has
+// A sector has 512 bytes, or more where [Options].SectorSize says so. All numbers are little-endian. A directory is a list of 32-byte entries; a name that is not 8.3 has
 // further entries with 13 UTF-16 units each before its own.
 //
 // Specification: Microsoft, "FAT: General Overview of On-Disk Format" 1.03 (fatgen103), which
@@ -28,7 +28,7 @@
 //
 // # Not supported
 //
-// Writing: FAT12, FAT16, exFAT, sectors of more than 512 bytes, symbolic links, devices, extended attributes. Reading: exFAT, short
+// Writing: FAT12, FAT16, exFAT, sectors of more than 4096 bytes, symbolic links, devices, extended attributes. Reading: exFAT, short
 // names with characters beyond ASCII that have no long name.
 package fat
 

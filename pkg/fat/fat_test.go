@@ -106,19 +106,21 @@ func espTree(t testing.TB) *tree.Tree {
 // no text), and the free clusters in the copy of FSInfo, which mtools leaves as they were without files.
 func TestSameAsMtools(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int64{34 * mib, 100 * mib, 300 * mib, 1101 * mib} {
+	for _, o := range []Options{{Size: 34 * mib}, {Size: 100 * mib}, {Size: 300 * mib}, {Size: 1101 * mib},
+		{Size: 1101 * mib, SectorSize: 4096}, {Size: 2101 * mib, SectorSize: 4096}, {Size: 300 * mib, SectorSize: 2048}} {
+		o.Label = "EFI"
 		tr := espTree(t)
-		ours, _ := write(t, tr, Options{Size: size, Label: "EFI"})
-		theirs := withMtools(t, tr, size, "EFI")
-		a, b := head(t, ours), head(t, theirs)
+		ours, plan := write(t, tr, o)
+		theirs := withMtools(t, tr, o)
+		a, b, sector := head(t, ours), head(t, theirs), plan.o.SectorSize
 		for _, img := range [][]byte{a, b} {
 			clear(img[90:510])
-			clear(img[backupBoot*sectorSize+90 : backupBoot*sectorSize+510])
-			clear(img[backupBoot*sectorSize+sectorSize+488 : backupBoot*sectorSize+sectorSize+496])
+			clear(img[backupBoot*sector+90 : backupBoot*sector+510])
+			clear(img[backupBoot*sector+sector+488 : backupBoot*sector+sector+496])
 		}
 		for i := range a {
 			if a[i] != b[i] {
-				t.Fatalf("%d MiB: byte %#x differs:\nours   % x\ntheirs % x", size/mib, i, a[i&^15:i&^15+64], b[i&^15:i&^15+64])
+				t.Fatalf("%+v: byte %#x differs:\nours   % x\ntheirs % x", o, i, a[i&^15:i&^15+64], b[i&^15:i&^15+64])
 			}
 		}
 	}
@@ -139,18 +141,28 @@ func head(t *testing.T, name string) []byte {
 	return b
 }
 
-// withMtools makes an image with mkfs.fat and mcopy, one file after another: mcopy -s takes them in the host's order.
-func withMtools(t *testing.T, tr *tree.Tree, size int64, label string) string {
+// mkfs makes an empty file system with mkfs.fat.
+func mkfs(t *testing.T, name string, o Options) {
 	t.Helper()
-	dir := t.TempDir()
-	name := filepath.Join(dir, "mtools.img")
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(name, size); err != nil {
+	if err := os.Truncate(name, o.Size); err != nil {
 		t.Fatal(err)
 	}
-	tooltest.Run(t, "mkfs.vfat", "-F", "32", "-n", label, "--invariant", name)
+	args := []string{"-F", "32", "-n", o.Label, "--invariant"}
+	if o.SectorSize != 0 {
+		args = append(args, "-S", fmt.Sprint(o.SectorSize))
+	}
+	tooltest.Run(t, "mkfs.vfat", append(args, name)...)
+}
+
+// withMtools makes an image with mkfs.fat and mcopy, one file after another: mcopy -s takes them in the host's order.
+func withMtools(t *testing.T, tr *tree.Tree, o Options) string {
+	t.Helper()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "mtools.img")
+	mkfs(t, name, o)
 	for n := range tr.All() {
 		if n.Path == tree.Root {
 			continue
@@ -187,30 +199,26 @@ func withMtools(t *testing.T, tr *tree.Tree, size int64, label string) string {
 // Our boot sector has mkfs.fat's numbers for any size of a container.
 func TestGeometryOfMkfs(t *testing.T) {
 	t.Parallel()
-	for _, m := range []int64{34, 64, 65, 100, 128, 129, 178, 256, 257, 260, 261, 300, 504, 505, 1008, 1009, 1101, 2016, 2017, 2101, 4032, 4033,
-		8192, 8193, 16384, 16385, 32768, 32769, 70000} {
-		name := filepath.Join(t.TempDir(), "mkfs.img")
-		if err := os.WriteFile(name, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		size := m*mib + 512*(m%3)
-		if err := os.Truncate(name, size); err != nil {
-			t.Fatal(err)
-		}
-		tooltest.Run(t, "mkfs.vfat", "-F", "32", "-n", "EFI", "--invariant", name)
-		theirs := head(t, name)[:2*sectorSize]
-		if err := os.Remove(name); err != nil {
-			t.Fatal(err)
-		}
-		img, err := Plan(newTree(t, nil), Options{Size: size, Label: "EFI"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ours := append(img.bootSector(), img.fsInfo()...)
-		clear(ours[90:510])
-		clear(theirs[90:510])
-		if !bytes.Equal(ours, theirs) {
-			t.Errorf("%d bytes: ours\n% x\ntheirs\n% x", size, ours, theirs)
+	name := filepath.Join(t.TempDir(), "mkfs.img")
+	for _, sector := range []int64{512, 1024, 4096} {
+		for _, m := range []int64{34, 64, 65, 100, 128, 129, 178, 256, 257, 260, 261, 300, 504, 505, 520, 521, 1008, 1009, 1101, 2016, 2017, 2080, 2081, 2101,
+			4032, 4033, 8192, 8193, 16384, 16385, 32256, 32257, 32768, 32769, 65536, 65537, 70000} {
+			o := Options{Size: m*mib + sector*(m%3), SectorSize: sector, Label: "EFI"}
+			img, err := Plan(newTree(t, nil), o)
+			if err != nil && m*mib/sector < minClusters+1000 {
+				continue // too small for so long sectors
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			mkfs(t, name, o)
+			theirs := head(t, name)[:2*sector]
+			ours := append(img.bootSector(), img.fsInfo()...)
+			clear(ours[90:510])
+			clear(theirs[90:510])
+			if !bytes.Equal(ours, theirs) {
+				t.Errorf("%+v: ours\n% x\ntheirs\n% x", o, ours[:512], theirs[:512])
+			}
 		}
 	}
 }
@@ -252,6 +260,8 @@ func TestRoundTrip(t *testing.T) {
 		{Size: 300 * mib, FileAlign: 2048, LabelTime: when, Label: "X"},
 		{Size: 300 * mib, FileAlign: 65536, SectorsPerCluster: 4, HiddenSectors: 2048},
 		{Size: 50*mib + 512, FileAlign: mib, SectorsPerCluster: 1},
+		{Size: 300*mib + 4096, SectorSize: 4096, Label: "EFI"},
+		{Size: 600 * mib, SectorSize: 4096, SectorsPerCluster: 2, FileAlign: 16 << 10},
 	} {
 		for _, tr := range []*tree.Tree{newTree(t, nil), espTree(t), bigTree(t)} {
 			if o.FileAlign == mib && tr.Len() > 100 {
@@ -515,6 +525,14 @@ func TestRefused(t *testing.T) {
 		{"label of 11", nil, Options{Size: 34 * mib, Label: "ELEVENCHARS"}, ""},
 		{"label of 12", nil, Options{Size: 34 * mib, Label: "TWELVE_CHARS"}, "12 bytes, FAT holds 11"},
 		{"label in lower case", nil, Options{Size: 34 * mib, Label: "efi"}, `label "efi": the character 'e' is not allowed`},
+		{"sector of 4096", nil, Options{Size: 257 * mib, SectorSize: 4096}, ""},
+		{"sectors too long for the size", nil, Options{Size: 100 * mib, SectorSize: 4096}, "25518 clusters of 4096 bytes: FAT32 has at least 65525; the least size is 269484032 bytes (257 MiB)"},
+		{"sector of 8192", nil, Options{Size: 600 * mib, SectorSize: 8192}, "sectors of 8192 bytes: not a power of two from 512 to 4096"},
+		{"sector of 1000", nil, Options{Size: 600 * mib, SectorSize: 1000}, "sectors of 1000 bytes"},
+		{"sector of 256", nil, Options{Size: 600 * mib, SectorSize: 256}, "sectors of 256 bytes"},
+		{"an eighth of a sector", nil, Options{Size: 300*mib + 512, SectorSize: 4096}, "not a multiple of 4096"},
+		{"cluster of 64 KiB", nil, Options{Size: 5000 * mib, SectorSize: 4096, SectorsPerCluster: 16}, ""},
+		{"cluster of 128 KiB", nil, Options{Size: 16000 * mib, SectorSize: 4096, SectorsPerCluster: 32}, "clusters of 131072 bytes: FAT32 has them of at most 65536"},
 		{"cluster of 3 sectors", nil, Options{Size: 34 * mib, SectorsPerCluster: 3}, "3 sectors per cluster"},
 		{"cluster of 128 sectors", nil, Options{Size: 34 * mib, SectorsPerCluster: 128}, "128 sectors per cluster"},
 		{"alignment of 3", nil, Options{Size: 34 * mib, FileAlign: 3}, "file alignment of 3 bytes"},
@@ -548,7 +566,7 @@ func TestRefused(t *testing.T) {
 func TestMinSize(t *testing.T) {
 	t.Parallel()
 	for _, content := range []int64{0, mib, 33 * mib, 150 * mib, 257 * mib, 300 * mib, 1200 * mib} {
-		for _, o := range []Options{{}, {FileAlign: 2048}, {SectorsPerCluster: 2, FileAlign: 2048}} {
+		for _, o := range []Options{{}, {FileAlign: 2048}, {SectorsPerCluster: 2, FileAlign: 2048}, {SectorSize: 4096}} {
 			tr, err := tree.New([]tree.Node{
 				{Path: "a", Content: tree.Zeros(content)}, {Path: "b", Content: tree.Zeros(content / 3)}, {Path: "c/d", Content: tree.Zeros(1)}})
 			if err != nil {

@@ -13,8 +13,10 @@ import (
 
 // Options are the properties of a file system that do not come from its tree. All but Size have a good zero value.
 type Options struct {
-	// Size of the container in bytes, a multiple of 512.
+	// Size of the container in bytes, a multiple of the sector's.
 	Size int64
+	// SectorSize is a power of two from 512 to 4096 bytes: what the disk has, as firmware wants. 0 is 512.
+	SectorSize int64
 	// Label of the volume: at most 11 characters, upper case.
 	Label string
 	// VolumeID is the serial number; 0 is mkfs.fat's 0x1234ABCD.
@@ -97,13 +99,19 @@ func MinSize(t *tree.Tree, o Options) (int64, error) {
 
 // newImage checks everything that does not depend on the size.
 func newImage(t *tree.Tree, o Options) (*Image, error) {
+	if o.SectorSize == 0 {
+		o.SectorSize = sectorSize
+	}
+	if n := o.SectorSize; n < sectorSize || n > maxSector || n&(n-1) != 0 {
+		return nil, fmt.Errorf("sectors of %d bytes: not a power of two from %d to %d", n, sectorSize, maxSector)
+	}
 	if n := o.SectorsPerCluster; n < 0 || n > 64 || n&(n-1) != 0 {
 		return nil, fmt.Errorf("%d sectors per cluster: not a power of two from 1 to 64", n)
 	}
 	if a := o.FileAlign; a < 0 || a > maxFileAlign || a&(a-1) != 0 {
 		return nil, fmt.Errorf("file alignment of %d bytes: not a power of two from 1 to %d", a, maxFileAlign)
 	}
-	o.FileAlign = max(o.FileAlign, sectorSize)
+	o.FileAlign = max(o.FileAlign, o.SectorSize)
 	if o.VolumeID == 0 {
 		o.VolumeID = defaultID
 	}
@@ -214,7 +222,7 @@ func typeName(m fs.FileMode) string {
 
 // place gives every node its clusters in a container of a size.
 func (img *Image) place(size int64) error {
-	g, err := newGeometry(size, int64(img.o.SectorsPerCluster), img.o.FileAlign)
+	g, err := newGeometry(size, img.o.SectorSize, int64(img.o.SectorsPerCluster), img.o.FileAlign)
 	if err != nil {
 		return err
 	}
@@ -255,7 +263,7 @@ func (img *Image) minSize() (int64, error) {
 	from := int64(mib)
 	for _, c := range cylinders {
 		for _, s := range clusterSizes {
-			to := min(c.upTo, s.upTo) / mib * mib
+			to := min(c.upTo, s.upTo) / sectorSize * img.o.SectorSize / mib * mib
 			if to < from {
 				continue
 			}
@@ -266,7 +274,7 @@ func (img *Image) minSize() (int64, error) {
 			from = to + mib
 		}
 	}
-	return 0, fmt.Errorf("the tree fits no FAT32: %w", probe.place(maxSectors/2048*mib))
+	return 0, fmt.Errorf("the tree fits no FAT32: %w", probe.place(maxSectors*img.o.SectorSize/mib*mib))
 }
 
 // Size of the image in bytes: that of its container.

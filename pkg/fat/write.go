@@ -32,7 +32,7 @@ func (img *Image) Write(w io.WriterAt) error {
 		return fmt.Errorf("write FAT32: %w", err)
 	}
 	for i := range int64(numFATs) {
-		if err := img.writeFAT(w, (img.g.reserved+i*img.g.fatLength)*sectorSize); err != nil {
+		if err := img.writeFAT(w, (img.g.reserved+i*img.g.fatLength)*img.g.sector); err != nil {
 			return fmt.Errorf("write FAT32: %w", err)
 		}
 	}
@@ -57,15 +57,15 @@ func (img *Image) writeReserved(w io.WriterAt) error {
 	if _, err := w.WriteAt(b, 0); err != nil {
 		return err
 	}
-	_, err := w.WriteAt(b, backupBoot*sectorSize)
+	_, err := w.WriteAt(b, backupBoot*img.g.sector)
 	return err
 }
 
 func (img *Image) bootSector() []byte {
-	g, b := img.g, make([]byte, sectorSize)
-	copy(b, "\xeb\x58\x90mkfs.fat")  // a jump over the fields; who made it: some readers want a known name
-	le.PutUint16(b[11:], sectorSize) // bytes in a sector
-	b[13] = byte(g.perCluster)       // sectors in a cluster
+	g, b := img.g, make([]byte, img.g.sector)
+	copy(b, "\xeb\x58\x90mkfs.fat")        // a jump over the fields; who made it: some readers want a known name
+	le.PutUint16(b[11:], uint16(g.sector)) // bytes in a sector
+	b[13] = byte(g.perCluster)             // sectors in a cluster
 	le.PutUint16(b[14:], uint16(g.reserved))
 	b[16] = numFATs
 	b[21] = media
@@ -88,7 +88,7 @@ func (img *Image) bootSector() []byte {
 }
 
 func (img *Image) fsInfo() []byte {
-	b := make([]byte, sectorSize)
+	b := make([]byte, img.g.sector)
 	copy(b, "RRaA")
 	copy(b[484:], "rrAa")
 	le.PutUint32(b[488:], uint32(img.g.clusters-img.used))
