@@ -36,7 +36,7 @@ var tiny = sync.OnceValues(func() (*Image, formattest.Sparse) {
 	}
 	img, err := newImage(t, options)
 	if err == nil {
-		err = img.placeIn(geometry{blocks: 60 * 16, group: 16, groups: 60, groupLog: 4, logLength: 2})
+		err = img.placeIn(geometry{sector: sectorSize, blocks: 60 * 16, group: 16, groups: 60, groupLog: 4, logLength: 2})
 	}
 	s := formattest.Sparse{}
 	if err == nil {

@@ -7,7 +7,7 @@
 // # Byte map
 //
 // The file system is divided into allocation groups of equal length, 4 of them up to 4 TiB, of at most 1 TiB beyond. A block has
-// 4096 bytes, a sector 512. In each group:
+// 4096 bytes, a sector 512, or 4096 where [Options].SectorSize says so. In each group, for sectors of 512:
 //
 //	block 0        sector 0: superblock (the first group's counts; the others are copies); 1: AGF, the free space;
 //	               2: AGI, the inodes; 3: AGFL, blocks kept for the growth of the next two
@@ -21,6 +21,8 @@
 //	…              the inode tree's further blocks
 //	…              directories and long symbolic links, then files in tree order
 //	…              free
+//
+// With sectors of 4096 bytes the four headers are blocks 0 to 3, and everything else comes three blocks later.
 //
 // Numbers are big-endian, checksums (CRC-32C) little-endian. Every block of metadata has its own place, the UUID and its owner in it.
 //

@@ -22,6 +22,7 @@ const (
 	treeHead        = 56 // bytes of a short tree block's header
 	inodesInLeaf    = (blockSize - treeHead) / 16
 	childrenInNode  = (blockSize - treeHead) / 8
+	longSectors     = 0x800  // in the version: sectors have more than 512 bytes
 	versionV5       = 0xb4a5 // 5, and what every version 5 has: links of 32 bits, aligned inodes, log and directories version 2, more features
 	features        = 0x18a  // counts kept lazily, attributes version 2, project numbers of 32 bits, checksums
 	featureFileType = 0x1    // file types in directories
@@ -30,7 +31,7 @@ const (
 
 // super returns the superblock. Every group has a copy.
 func (img *Image) super() []byte {
-	b, g := make([]byte, sectorSize), img.g
+	b, g := make([]byte, img.g.sector), img.g
 	var inodes, spareInodes, free int64
 	for _, gr := range img.groups {
 		inodes += gr.chunkCount() * inodesPerChunk
@@ -51,7 +52,7 @@ func (img *Image) super() []byte {
 	be.PutUint32(b[88:], uint32(g.groups))
 	be.PutUint32(b[96:], uint32(g.logLength))
 	be.PutUint16(b[100:], versionV5)
-	be.PutUint16(b[102:], sectorSize)
+	be.PutUint16(b[102:], uint16(g.sector))
 	be.PutUint16(b[104:], inodeSize)
 	be.PutUint16(b[106:], inodesPerBlock)
 	copy(b[108:120], img.o.Label)
@@ -63,6 +64,12 @@ func (img *Image) super() []byte {
 	be.PutUint64(b[144:], uint64(free))
 	be.PutUint32(b[180:], chunkAlign)
 	be.PutUint32(b[196:], 1) // log stripe: none
+	if g.sector == longSector {
+		be.PutUint16(b[100:], versionV5|longSectors)
+		b[121], b[193] = 12, 12           // logarithms of the sizes of sector, and of one of the log
+		be.PutUint16(b[194:], longSector) // size of one of the log
+		be.PutUint32(b[196:], longSector) // log stripe
+	}
 	be.PutUint32(b[200:], features)
 	be.PutUint32(b[204:], features) // once more, where an old kernel put them by mistake
 	be.PutUint32(b[216:], featureFileType)
@@ -85,13 +92,14 @@ func (gr group) freeBlocks() (n int64) {
 	return n
 }
 
-// head returns the first four blocks of a group.
+// head returns the first blocks of a group.
 func (img *Image) head(gr group) []byte {
-	b := make([]byte, groupHead*blockSize)
+	sector, roots := img.g.sector, img.g.roots()
+	b := make([]byte, img.g.groupHead()*blockSize)
 	copy(b, img.super())
-	copy(b[sectorSize:], img.freeSpace(gr))
-	copy(b[2*sectorSize:], img.inodeSpace(gr))
-	copy(b[3*sectorSize:], img.spareList(gr))
+	copy(b[sector:], img.freeSpace(gr))
+	copy(b[2*sector:], img.inodeSpace(gr))
+	copy(b[3*sector:], img.spareList(gr))
 	records := func(sorted []extent) (out []byte) {
 		for _, e := range sorted {
 			out = be.AppendUint32(out, uint32(e.block-gr.start))
@@ -103,23 +111,23 @@ func (img *Image) head(gr group) []byte {
 		return cmp.Or(cmp.Compare(a.count, b.count), cmp.Compare(a.block, b.block))
 	})
 	n := len(gr.free)
-	copy(b[1*blockSize:], img.treeBlock(gr, magicByPlace, gr.start+1, 0, n, null, null, records(gr.free)))
-	copy(b[2*blockSize:], img.treeBlock(gr, magicByLength, gr.start+2, 0, n, null, null, records(byLength)))
+	copy(b[roots*blockSize:], img.treeBlock(gr, magicByPlace, gr.start+roots, 0, n, null, null, records(gr.free)))
+	copy(b[(roots+1)*blockSize:], img.treeBlock(gr, magicByLength, gr.start+roots+1, 0, n, null, null, records(byLength)))
 	root, _ := img.inodeTree(gr)
-	copy(b[3*blockSize:], root)
+	copy(b[(roots+2)*blockSize:], root)
 	return b
 }
 
 // freeSpace returns the AGF.
 func (img *Image) freeSpace(gr group) []byte {
-	b := make([]byte, sectorSize)
+	b := make([]byte, img.g.sector)
 	be.PutUint32(b[0:], magicFree)
 	be.PutUint32(b[4:], 1)
 	be.PutUint32(b[8:], uint32(gr.index))
 	be.PutUint32(b[12:], uint32(gr.length))
-	be.PutUint32(b[16:], 1) // root of the tree by place
-	be.PutUint32(b[20:], 2) // and by length
-	be.PutUint32(b[28:], 1) // levels of both
+	be.PutUint32(b[16:], uint32(img.g.roots()))   // root of the tree by place
+	be.PutUint32(b[20:], uint32(img.g.roots()+1)) // and by length
+	be.PutUint32(b[28:], 1)                       // levels of both
 	be.PutUint32(b[32:], 1)
 	be.PutUint32(b[40:], 1)           // first and last of the spare blocks in the AGFL
 	be.PutUint32(b[44:], spareBlocks) //
@@ -137,7 +145,7 @@ func (img *Image) freeSpace(gr group) []byte {
 
 // inodeSpace returns the AGI.
 func (img *Image) inodeSpace(gr group) []byte {
-	b := make([]byte, sectorSize)
+	b := make([]byte, img.g.sector)
 	count, newest := gr.chunkCount(), uint32(null)
 	if count > 0 {
 		newest = uint32(gr.chunks-gr.start+(count-1)*chunkBlocks) * inodesPerBlock
@@ -148,7 +156,7 @@ func (img *Image) inodeSpace(gr group) []byte {
 	be.PutUint32(b[8:], uint32(gr.index))
 	be.PutUint32(b[12:], uint32(gr.length))
 	be.PutUint32(b[16:], uint32(count)*inodesPerChunk)
-	be.PutUint32(b[20:], 3) // root of the inode tree
+	be.PutUint32(b[20:], uint32(img.g.roots()+2)) // root of the inode tree
 	be.PutUint32(b[24:], uint32(levels))
 	be.PutUint32(b[28:], uint32(count*inodesPerChunk-int64(len(gr.inodes))))
 	be.PutUint32(b[32:], newest)
@@ -163,11 +171,11 @@ func (img *Image) inodeSpace(gr group) []byte {
 
 // spareList returns the AGFL.
 func (img *Image) spareList(gr group) []byte {
-	b := make([]byte, sectorSize)
+	b := make([]byte, img.g.sector)
 	be.PutUint32(b[0:], magicSpare)
 	be.PutUint32(b[4:], uint32(gr.index))
 	copy(b[8:], img.o.UUID[:])
-	for at := 36; at < sectorSize; at += 4 {
+	for at := 36; at < len(b); at += 4 {
 		be.PutUint32(b[at:], null)
 	}
 	for i := range uint32(spareBlocks) {

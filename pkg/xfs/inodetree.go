@@ -16,14 +16,14 @@ func inodeTreeLevels(chunks int64) (levels []int64) {
 	return levels
 }
 
-// inodeTree returns the root block of the inode tree, which is the group's block 3, and the number of levels.
+// inodeTree returns the root block of the inode tree, which is the last block of the group's head, and the number of levels.
 func (img *Image) inodeTree(gr group) (root []byte, levels int) {
-	sizes := inodeTreeLevels(gr.chunkCount())
+	sizes, block := inodeTreeLevels(gr.chunkCount()), gr.start+img.g.roots()+2
 	if len(sizes) == 0 {
-		return img.treeBlock(gr, magicInodeTree, gr.start+3, 0, int(gr.chunkCount()), null, null, gr.chunkRecords(0, gr.chunkCount())), 1
+		return img.treeBlock(gr, magicInodeTree, block, 0, int(gr.chunkCount()), null, null, gr.chunkRecords(0, gr.chunkCount())), 1
 	}
 	below := img.inodeTreeChildren(gr, len(sizes)-1)
-	return img.treeBlock(gr, magicInodeTree, gr.start+3, len(sizes), len(below), null, null, nodeBody(below)), len(sizes) + 1
+	return img.treeBlock(gr, magicInodeTree, block, len(sizes), len(below), null, null, nodeBody(below)), len(sizes) + 1
 }
 
 // child is what a node says of a block below.

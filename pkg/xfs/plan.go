@@ -19,6 +19,8 @@ type Options struct {
 	Label string
 	// UUID, which the kernel wants not to be zero.
 	UUID [16]byte
+	// SectorSize is 512 or 4096 bytes: the kernel mounts no file system with less than its disk has. 0 is 512.
+	SectorSize int64
 }
 
 const (
@@ -109,6 +111,12 @@ func newImage(t *tree.Tree, o Options) (*Image, error) {
 	if o.UUID == [16]byte{} {
 		return nil, errors.New("UUID: is zero; the kernel mounts no such file system")
 	}
+	if o.SectorSize == 0 {
+		o.SectorSize = sectorSize
+	}
+	if n := o.SectorSize; n != sectorSize && n != longSector {
+		return nil, fmt.Errorf("sectors of %d bytes: only %d and %d are possible", n, sectorSize, longSector)
+	}
 	img := &Image{o: o}
 	byPath := make(map[string]*inode, t.Len())
 	for n := range t.All() {
@@ -184,7 +192,7 @@ func checkNode(n tree.Node) error {
 
 // place gives everything its blocks in a container of a size.
 func (img *Image) place(size int64) error {
-	g, err := newGeometry(size)
+	g, err := newGeometry(size, img.o.SectorSize)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // logStart is the first block of the log.
-func (img *Image) logStart() int64 { return img.g.logGroup()*img.g.group + groupHead }
+func (img *Image) logStart() int64 { return img.g.logGroup()*img.g.group + img.g.groupHead() }
 
 // logHead returns the log of a file system that was cleanly unmounted: one record that says so, and zeros.
 func (img *Image) logHead() []byte {
@@ -23,21 +23,23 @@ func (img *Image) logHead() []byte {
 		linux        = 1
 		maxRecord    = 32 << 10
 	)
-	b := make([]byte, 2*sectorSize) // header and body
+	b := make([]byte, max(img.g.sector, 2*sectorSize)) // header of 512 bytes, and body
+	body := b[sectorSize:]
 	be.PutUint32(b[0:], magicRecord)
 	be.PutUint32(b[4:], cycle)
-	be.PutUint32(b[8:], 2)            // version
-	be.PutUint32(b[12:], sectorSize)  // length of the body
+	be.PutUint32(b[8:], 2) // version
+	be.PutUint32(b[12:], uint32(len(body)))
 	be.PutUint32(b[16:], cycle)       // place of this record: cycle and sector of the log
 	be.PutUint32(b[24:], cycle)       // and of the oldest that matters
 	be.PutUint32(b[36:], null)        // previous record
 	be.PutUint32(b[40:], 1)           // operations
-	be.PutUint32(b[44:], transaction) // what the body starts with; there the cycle stands instead, as in every sector
+	be.PutUint32(b[44:], transaction) // what the body starts with; there the cycle stands instead, as in all 512 bytes
 	be.PutUint32(b[300:], linux)      // format
 	copy(b[304:], img.o.UUID[:])
 	be.PutUint32(b[320:], maxRecord)
-	body := b[sectorSize:]
-	be.PutUint32(body[0:], cycle)
+	for at := 0; at < len(body); at += sectorSize {
+		be.PutUint32(body[at:], cycle)
+	}
 	be.PutUint32(body[4:], 8) // length of what follows the operation's header
 	body[8], body[9] = clientLog, flagUnmount
 	le.PutUint16(body[12:], magicUnmount)

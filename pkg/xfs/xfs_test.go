@@ -30,6 +30,8 @@ var (
 	// bootUUID is the one of a Talos BOOT partition.
 	bootUUID = [16]byte{0x24, 0xc7, 0x30, 0x76, 0x40, 0x92, 0x85, 0xdd, 0x9d, 0x98, 0x68, 0x6a, 0x2d, 0xbf, 0x6d, 0x81}
 	options  = Options{Size: Least, Label: "BOOT", UUID: bootUUID}
+	// longOptions are for disks with longer sectors.
+	longOptions = Options{Size: Least, Label: "BOOT", UUID: bootUUID, SectorSize: longSector}
 )
 
 func newTree(t testing.TB, nodes ...tree.Node) *tree.Tree {
@@ -126,17 +128,19 @@ func TestRoundTrip(t *testing.T) {
 		"empty": newTree(t), "boot": bootTree(t), "odd": oddTree(t),
 		"dirs": dirsTree(t, 8, 9, 24, 25, 26, 27, 90, 100, 110, 120, 130, 140, 150, 160, 170, 180, 190, 480, 490, 495, 500, 501, 502, 503, 505, 1005, 1006, 1100, 20000),
 	} {
-		img, _ := write(t, tr, options)
-		repair(t, img)
-		r := open(t, img)
-		if r.Label != options.Label || r.UUID != options.UUID || r.Size != options.Size {
-			t.Errorf("%s: read %q %x %d", name, r.Label, r.UUID, r.Size)
+		for _, o := range []Options{options, longOptions} {
+			img, _ := write(t, tr, o)
+			repair(t, img)
+			r := open(t, img)
+			if r.Label != options.Label || r.UUID != options.UUID || r.Size != options.Size {
+				t.Errorf("%s: read %q %x %d", name, r.Label, r.UUID, r.Size)
+			}
+			got, err := r.Tree()
+			if err != nil {
+				t.Fatal(err)
+			}
+			formattest.Compare(t, got, tr)
 		}
-		got, err := r.Tree()
-		if err != nil {
-			t.Fatal(err)
-		}
-		formattest.Compare(t, got, tr)
 	}
 }
 
@@ -184,7 +188,7 @@ func TestManyInodes(t *testing.T) {
 func TestInodeTreeLevels(t *testing.T) {
 	t.Parallel()
 	const chunks = 300_000
-	img := &Image{o: options, g: geometry{group: maxGroup, groups: 1, groupLog: 28}}
+	img := &Image{o: options, g: geometry{sector: sectorSize, group: maxGroup, groups: 1, groupLog: 28}}
 	gr := group{length: maxGroup, chunks: 8, inodes: make([]*inode, chunks*inodesPerChunk-5)}
 	gr.inodeTree = extent{block: gr.chunks + chunks*chunkBlocks, count: inodeTreeBlocks(chunks)}
 	root, levels := img.inodeTree(gr)
@@ -223,9 +227,9 @@ func TestInodeTreeLevels(t *testing.T) {
 }
 
 // dump is what xfs_db says of the parts of an image that do not depend on its files' times.
-func dump(t testing.TB, name string, groups int64) string {
+func dump(t testing.TB, name string, img *Image) string {
 	var args []string
-	for i := range groups {
+	for i := range img.g.groups {
 		for _, c := range []string{"agf %d", "agi %d", "agfl %d"} {
 			args = append(args, "-c", fmt.Sprintf(c, i), "-c", "print")
 		}
@@ -234,7 +238,7 @@ func dump(t testing.TB, name string, groups int64) string {
 			args = append(args, "-c", of, "-c", addr, "-c", "print")
 		}
 	}
-	args = append(args, "-c", "sb 0", "-c", "print", "-c", "inode 70", "-c", "print", name)
+	args = append(args, "-c", "sb 0", "-c", "print", "-c", fmt.Sprint("inode ", img.inodes[0].number+6), "-c", "print", name)
 	return tooltest.Run(t, "xfs_db", append([]string{"-r", "-f"}, args...)...)
 }
 
@@ -248,14 +252,16 @@ var mkfsOptions = []string{"-f", "-q", "-m", "crc=1,finobt=0,rmapbt=0,reflink=0,
 func TestSameAsMkfs(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int64{333*mib + 4096, 2000 * mib} {
-		ours, img := write(t, newTree(t), Options{Size: size, Label: "BOOT", UUID: bootUUID})
-		theirs := mkfs(t, size, mkfsOptions...)
-		if a, b := dump(t, ours, img.g.groups), dump(t, theirs, img.g.groups); a != b {
-			t.Errorf("%d bytes: ours\n%s\ntheirs\n%s", size, a, b)
-		}
-		at, n := img.logStart()*blockSize, img.g.logLength*blockSize
-		if !bytes.Equal(slice(t, ours, at, n), slice(t, theirs, at, n)) {
-			t.Errorf("%d bytes: the logs differ", size)
+		for _, sector := range []int64{512, 4096} {
+			ours, img := write(t, newTree(t), Options{Size: size, Label: "BOOT", UUID: bootUUID, SectorSize: sector})
+			theirs := mkfs(t, size, append([]string{"-s", fmt.Sprint("size=", sector)}, mkfsOptions...)...)
+			if a, b := dump(t, ours, img), dump(t, theirs, img); a != b {
+				t.Errorf("%d bytes, sectors of %d: ours\n%s\ntheirs\n%s", size, sector, a, b)
+			}
+			at, n := img.logStart()*blockSize, img.g.logLength*blockSize
+			if !bytes.Equal(slice(t, ours, at, n), slice(t, theirs, at, n)) {
+				t.Errorf("%d bytes, sectors of %d: the logs differ", size, sector)
+			}
 		}
 	}
 }
@@ -281,6 +287,18 @@ func slice(t testing.TB, name string, off, n int64) []byte {
 	return b
 }
 
+// bootFiles lets GRUB's own driver read what a BOOT partition has.
+func bootFiles(t *testing.T, name string, tr *tree.Tree) {
+	t.Helper()
+	for path, same := range map[string]string{"A/vmlinuz": "A/vmlinuz", "link": "A/initramfs.xz", "grub/grub.cfg": "grub/grub.cfg"} {
+		n, _ := tr.Lookup(same)
+		want, err := tree.ReadAll(n.Content)
+		if got := tooltest.Run(t, "grub-fstest", name, "cat", "(loop0)/"+path); err != nil || got != string(want) {
+			t.Errorf("%s: GRUB reads %d bytes, there are %d (%v)", path, len(got), len(want), err)
+		}
+	}
+}
+
 // GRUB's own driver finds files in directories of all forms, follows a link, and reads contents.
 func TestGRUB(t *testing.T) {
 	t.Parallel()
@@ -293,14 +311,10 @@ func TestGRUB(t *testing.T) {
 		}
 	}
 	tr := newTree(t, nodes...)
+	long, _ := write(t, tr, longOptions)
+	bootFiles(t, long, tr)
 	name, img := write(t, tr, options)
-	for path, same := range map[string]string{"A/vmlinuz": "A/vmlinuz", "link": "A/initramfs.xz", "grub/grub.cfg": "grub/grub.cfg"} {
-		n, _ := tr.Lookup(same)
-		want, err := tree.ReadAll(n.Content)
-		if got := tooltest.Run(t, "grub-fstest", name, "cat", "(loop0)/"+path); err != nil || got != string(want) {
-			t.Errorf("%s: GRUB reads %d bytes, there are %d (%v)", path, len(got), len(want), err)
-		}
-	}
+	bootFiles(t, name, tr)
 	for _, in := range img.inodes {
 		if !in.Mode.IsDir() || in.Path == tree.Root {
 			continue
@@ -337,7 +351,7 @@ func TestGeometryOfMkfs(t *testing.T) {
 				theirs = append(theirs, m[1])
 			}
 		}
-		g, err := newGeometry(size)
+		g, err := newGeometry(size, sectorSize)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -491,6 +505,9 @@ func TestRefused(t *testing.T) {
 		{"label of 12", nil, func(o *Options) { o.Label = "twelve-chars" }, ""},
 		{"label of 13", nil, func(o *Options) { o.Label = "thirteen-char" }, "13 bytes, XFS holds 12"},
 		{"label with a blank", nil, func(o *Options) { o.Label = "a b" }, "only visible ASCII"},
+		{"sectors of 1024", nil, func(o *Options) { o.SectorSize = 1024 }, "sectors of 1024 bytes: only 512 and 4096 are possible"},
+		{"sectors of -1", nil, func(o *Options) { o.SectorSize = -1 }, "sectors of -1 bytes"},
+		{"sectors of 4096", nil, func(o *Options) { o.SectorSize = 4096 }, ""},
 		{"no UUID", nil, func(o *Options) { o.UUID = [16]byte{} }, "UUID: is zero"},
 		{"name of 255", node(func(n *tree.Node) { n.Path = strings.Repeat("n", 255) }), nil, ""},
 		{"name of 256", node(func(n *tree.Node) { n.Path = strings.Repeat("n", 256) }), nil, "name of 256 bytes, XFS holds 255"},
