@@ -206,6 +206,9 @@ func partitions(o imager.OutputDescription) string {
 		}
 		all = append(all, p.Label+" "+size)
 	}
+	if o.SectorSize != nil && *o.SectorSize != talos.SectorSizes()[0] {
+		all = append(all, fmt.Sprintf("in sectors of %d bytes", *o.SectorSize))
+	}
 	return strings.Join(all, ", ")
 }
 

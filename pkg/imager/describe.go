@@ -92,6 +92,7 @@ type OutputDescription struct {
 	Bootloader  *talos.Bootloader      `json:"bootloader"`
 	Size        *int64                 `json:"size"` // bytes
 	Estimated   bool                   `json:"estimated"`
+	SectorSize  *int64                 `json:"sector_size"` // bytes
 	Format      *string                `json:"format"`
 	Compression *string                `json:"compression"`
 	Tag         *string                `json:"tag"`
@@ -371,6 +372,7 @@ func (t *describer) output(out profile.Output, image []ArgDescription) (OutputDe
 	if t.Image.ImageCache == "" && d.Bootloader != nil || out.Size != 0 { // else it grows by the cache, or an overlay has a say
 		d.Size = new(t.diskSize(out))
 	}
+	d.SectorSize = new(sectorSizeOf(out))
 	d.Format = new(string(out.Format))
 	d.Compression = new(string(out.Compression))
 	if d.Bootloader == nil {

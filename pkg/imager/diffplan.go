@@ -357,6 +357,9 @@ func (o *OutputDescription) outline() string {
 	if o.Size != nil && !o.Estimated && o.Bootloader != nil { // of a disk: that of others follows from what is in them
 		add(inspect.Bytes(*o.Size))
 	}
+	if o.SectorSize != nil && *o.SectorSize != sectorSize {
+		add(fmt.Sprintf("sectors of %d bytes", *o.SectorSize))
+	}
 	for _, p := range o.Partitions {
 		size := "the rest"
 		if p.Size != nil {

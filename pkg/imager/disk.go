@@ -1,6 +1,7 @@
 package imager
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/xfs"
 )
 
-// sectorSize of disks, in bytes.
+// sectorSize of disks, in bytes, unless they ask for another one; and of what an ISO has of a disk.
 const sectorSize = 512
 
 // diskPrefix is where GRUB's core image on a disk finds grub.cfg: on BOOT, the third partition.
@@ -39,6 +40,9 @@ func (t *target) diskSize(out profile.Output) int64 {
 	}
 	return t.Facts.DiskSize(t.bootloader(out))
 }
+
+// sectorSizeOf is the length of a disk's sectors in bytes.
+func sectorSizeOf(out profile.Output) int64 { return cmp.Or(out.SectorSize, sectorSize) }
 
 // metaValues are what META holds: the profile's, and one by which Talos knows that it may drop the boot loader that was not used.
 func (t *target) metaValues(out profile.Output) (values []meta.Value) {
@@ -64,8 +68,12 @@ func (t *target) diskRecipe(ctx context.Context, out profile.Output) (recipe, er
 	if err != nil {
 		return nil, err
 	}
-	return recipe{"disk", gpt.Version, fat.Version, xfs.Version, ext4.Version, boot, t.epoch.Unix(), t.diskSize(out), t.Facts.Partitions(t.bootloader(out)), meta.Version, t.metaValues(out),
-		cache, o, vmdisk.Version, out.Format, out.Compression}, nil
+	r := recipe{"disk", gpt.Version, fat.Version, xfs.Version, ext4.Version, boot, t.epoch.Unix(), t.diskSize(out), t.Facts.Partitions(t.bootloader(out)), meta.Version, t.metaValues(out),
+		cache, o, vmdisk.Version, out.Format, out.Compression}
+	if n := sectorSizeOf(out); n != sectorSize {
+		r = append(r, n)
+	}
+	return r, nil
 }
 
 // partition is a place on a disk and what is written there; nil for nothing.
@@ -85,7 +93,8 @@ type diskPlan struct {
 
 // placeDisk places the partitions of a disk: cmd/installer/pkg/install/install.go of siderolabs/talos.
 func (t *target) placeDisk(out profile.Output, more []talos.Partition) (*diskPlan, error) {
-	p := &diskPlan{size: t.diskSize(out), table: gpt.Table{DiskGUID: talos.GUID(talos.DiskLabel), Skip: t.skipSectors()}}
+	sector := sectorSizeOf(out)
+	p := &diskPlan{size: t.diskSize(out), table: gpt.Table{DiskGUID: talos.GUID(talos.DiskLabel), SectorSize: int(sector), Skip: t.skipSectors()}}
 	b := t.bootloader(out)
 	least := t.Facts.LeastDiskSize(b)
 	for _, part := range more {
@@ -103,8 +112,8 @@ func (t *target) placeDisk(out profile.Output, more []talos.Partition) (*diskPla
 		return nil, fmt.Errorf("size of %s is too small: the partitions take %d MiB (%s); write size = \"%[2]dMiB\", or more, or none",
 			size(p.size), least/talos.MiB, talos.DescribePartitions(append(t.Facts.Partitions(b), more...)))
 	}
-	if p.size%sectorSize != 0 {
-		return nil, fmt.Errorf("size of %d bytes is not a multiple of %d", p.size, sectorSize)
+	if p.size%sector != 0 {
+		return nil, fmt.Errorf("size of %d bytes is not a multiple of %d", p.size, sector)
 	}
 	var err error
 	if p.table, err = p.table.Place(p.size, sizes); err != nil {
@@ -112,7 +121,7 @@ func (t *target) placeDisk(out profile.Output, more []talos.Partition) (*diskPla
 	}
 	for _, part := range p.table.Partitions {
 		p.partitions = append(p.partitions, partition{
-			label: part.Name, at: int64(part.First) * sectorSize, size: int64(part.Last-part.First+1) * sectorSize,
+			label: part.Name, at: int64(part.First) * sector, size: int64(part.Last-part.First+1) * sector,
 		})
 	}
 	return p, nil
@@ -160,7 +169,7 @@ func (t *target) efiPartition(ctx context.Context, out profile.Output, length in
 	if e.Tree, err = t.overlayFiles(ctx, out, e.Tree); err != nil {
 		return nil, err
 	}
-	image, err := e.plan(fat.Options{Size: length, Label: espLabel})
+	image, err := e.plan(fat.Options{Size: length, SectorSize: sectorSizeOf(out), Label: espLabel})
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +185,7 @@ func (t *target) biosPartition(ctx context.Context, table *gpt.Table, at int64) 
 	if err != nil {
 		return nil, err
 	}
-	sector := uint64(at / sectorSize)
+	sector := uint64(at / int64(table.SectorSize))
 	if core, err = grub.PlaceCore(core, sector); err == nil {
 		table.BootCode, err = grub.BootCode(files, sector)
 	}
@@ -221,7 +230,7 @@ func (t *target) bootPartition(ctx context.Context, out profile.Output, length i
 	if files, err = atTime(files, t.epoch); err != nil {
 		return nil, err
 	}
-	o := xfs.Options{Size: length, Label: talos.LabelBOOT, UUID: talos.GUID(talos.LabelBOOT)}
+	o := xfs.Options{Size: length, Label: talos.LabelBOOT, UUID: talos.GUID(talos.LabelBOOT), SectorSize: sectorSizeOf(out)}
 	image, err := xfs.Plan(files, o)
 	if err != nil {
 		return nil, fmt.Errorf("kernel of %s and initramfs of %s in %s: %w", size(kernel.Size()), size(initrd.Size()), size(length), err)
@@ -249,6 +258,9 @@ func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Outpu
 	if err := t.checkBootloader(out); err != nil {
 		return written{}, err
 	}
+	if err := t.Facts.CheckSectorSize(t.bootloader(out), sectorSizeOf(out)); err != nil {
+		return written{}, fmt.Errorf("image %s: %s: %w", t.Name(), out.At("sector_size"), err)
+	}
 	p, err := t.planDisk(ctx, out)
 	if err != nil {
 		return written{}, fmt.Errorf("image %s: %s: disk: %w", t.Name(), out.At("size"), err)
@@ -261,7 +273,7 @@ func (t *target) writeDisk(ctx context.Context, w io.WriterAt, out profile.Outpu
 	if err != nil {
 		return written{}, err
 	}
-	o := vmdisk.Options{Format: out.Format, Compression: out.Compression, ID: talos.GUID(id), Time: t.epoch}
+	o := vmdisk.Options{Format: out.Format, Compression: out.Compression, SectorSize: out.SectorSize, ID: talos.GUID(id), Time: t.epoch}
 	if out.Format == vmdisk.QCOW2 {
 		o.ClusterSize = talos.QCOW2ClusterSize
 	}

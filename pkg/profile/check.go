@@ -116,6 +116,12 @@ func (c *checker) disk(f talos.Facts, o Output, values []talos.MetaValue) {
 		}
 		c.add(at, notPossible, "The META key %d of a disk with the boot loader %s is taken: it tells the first boot to drop the loader that was not used. Remove it.", talos.MetaDualBoot, b)
 	}
+	if known := o.Bootloader != "" || c.img.Overlay == nil; known && o.SectorSize != 0 {
+		if err := f.CheckSectorSize(b, o.SectorSize); err != nil {
+			c.add(o.At("sector_size"), notPossible, "In the output %q: %v.", o.Kind, err)
+			return
+		}
+	}
 	size := o.Size
 	if size == 0 {
 		size = f.DiskSize(b)
@@ -129,7 +135,7 @@ func (c *checker) disk(f talos.Facts, o Output, values []talos.MetaValue) {
 		c.add(o.At("compression"), notPossible, "tar.gz is the archive with a disk.raw that Google Cloud takes. Write format = \"raw\", or compression = \"gz\".")
 		return
 	}
-	options := vmdisk.Options{Format: o.Format, Compression: o.Compression, ID: [16]byte{1}, Time: time.Unix(0, 0)}
+	options := vmdisk.Options{Format: o.Format, Compression: o.Compression, SectorSize: o.SectorSize, ID: [16]byte{1}, Time: time.Unix(0, 0)}
 	for _, wrong := range vmdisk.Refusals(options.Check(size)) {
 		summary := notPossible
 		if wrong.Field == "size" {

@@ -44,6 +44,7 @@ var (
 		decode: func(_ *decoder, _ *setting, v cty.Value) any { return v.True() }}
 	size = kind{name: `a size ("8GiB", "512MiB" or a number of bytes)`, cty: cty.String, decode: decodeSize,
 		json: object{"type": []string{"string", "integer"}, "pattern": `^[0-9]+(B|KiB|MiB|GiB|TiB)?$`}}
+	sectorSize = kind{name: "512 or 4096", cty: cty.Number, json: object{"type": "integer", "enum": talos.SectorSizes()}, decode: decodeSectorSize}
 
 	// Paths are relative to the profile.
 	hostFile      = kind{name: "the path of a file", cty: cty.String, json: stringSchema, decode: decodePath(isFile, false)}
@@ -136,6 +137,16 @@ func decodeSize(d *decoder, s *setting, v cty.Value) any {
 		return nil
 	}
 	return n * unit
+}
+
+func decodeSectorSize(d *decoder, s *setting, v cty.Value) any {
+	for _, n := range talos.SectorSizes() {
+		if v.RawEquals(cty.NumberIntVal(n)) {
+			return n
+		}
+	}
+	d.add(s.expr.Range(), "Bad size", "Disks have sectors of 512 or of 4096 bytes, not of %s. Write sector_size = 4096, or leave it out.", v.AsBigFloat().Text('g', 10))
+	return nil
 }
 
 func sizeRemedy(written string) string {

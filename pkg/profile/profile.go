@@ -198,6 +198,8 @@ type Output struct {
 	Compression vmdisk.Compression `hcl:"compression"`
 	// Size of a disk in bytes; 0 is the default of the platform and version.
 	Size int64 `hcl:"size"`
+	// SectorSize of a disk in bytes; 0 is 512.
+	SectorSize int64 `hcl:"sector_size"`
 	// Bootloader of an ISO or a disk; empty is the default of the architecture and version.
 	Bootloader string `hcl:"bootloader"`
 	// Meta are values beside the image's. See [Image.MetaOf].

@@ -352,6 +352,9 @@ var outputSpec = &blockSpec{
 			doc: "How the file is compressed. `tar.gz` is for Google Cloud."},
 		{name: "size", kind: size, only: []string{"disk"}, defaultDoc: "that of the platform and the Talos version",
 			doc: "Size of the disk, exactly: a multiple of 512 bytes from 64MiB to 16TiB; of 1MiB for `vhd` and `ova`. Units are powers of two; `8GB` is refused, since tools differ about it."},
+		{name: "sector_size", noun: "sector size", kind: sectorSize, only: []string{"disk"}, defaultDoc: "`512`",
+			doc: "Bytes of a sector of the disk that the image is written to: most have 512, or say so; `4096` is for those that have no others (4Kn). " +
+				"Only `raw` and `qcow2`; and UEFI alone boots from it, so not with `grub`. See [disks.md](disks.md#sectors-of-4096-bytes)."},
 		{name: "bootloader", kind: text, only: []string{"iso", "disk"}, values: bootloaders,
 			defaultDoc: "`dual-boot` for amd64, `sd-boot` for arm64; `grub` before Talos 1.10",
 			doc: "What starts Talos: systemd-boot for UEFI alone (`sd-boot`), or with GRUB for BIOS beside it (`dual-boot`, amd64 alone); or GRUB for both (`grub`), " +

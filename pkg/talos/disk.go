@@ -3,6 +3,7 @@ package talos
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -68,6 +69,24 @@ func (f Facts) Partitions(b Bootloader) []Partition {
 			Partition{Label: LabelEPHEMERAL, Type: TypeLinux})
 	}
 	return parts
+}
+
+// SectorSizes returns the lengths in bytes that a disk's sectors can have; the first is that of a disk that asks for none.
+// Upstream's imager takes any version of Talos for that since 1.14 (profile metal-4k, pkg/imager/profile/default.go).
+func SectorSizes() []int64 { return []int64{512, 4096} }
+
+// CheckSectorSize says why a disk with a boot loader can't have sectors of a length. Upstream makes such disks for GRUB, too: an EFI
+// partition of 25,600 clusters, which by FAT's own rules is none of FAT32; and no BIOS reads a disk with other sectors than 512 bytes.
+func (f Facts) CheckSectorSize(b Bootloader, size int64) error {
+	switch {
+	case !slices.Contains(SectorSizes(), size):
+		return fmt.Errorf("sectors of %d bytes: disks have those of 512 or 4096", size)
+	case size == SectorSizes()[0] || b != GRUB:
+		return nil
+	case !f.SDBootUEFI:
+		return fmt.Errorf("sectors of %d bytes: Talos %s boots through %s only, which needs those of 512; use %s or newer", size, f.Version, GRUB, sdBootUEFI.since)
+	}
+	return fmt.Errorf("sectors of %d bytes: boot loader %s needs those of 512; use %s", size, GRUB, SDBoot)
 }
 
 // LeastDiskSize returns the size in bytes of the smallest disk: its partitions, and a MiB before and behind them.

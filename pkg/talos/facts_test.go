@@ -216,6 +216,30 @@ func TestBootloader(t *testing.T) {
 	}
 }
 
+func TestCheckSectorSize(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		version, arch string
+		loader        Bootloader
+		size          int64
+		want          string // "" for nothing
+	}{
+		{"v1.5.0", AMD64, GRUB, 512, ""},
+		{"v1.9.6", ARM64, GRUB, 4096, "sectors of 4096 bytes: Talos v1.9.6 boots through grub only, which needs those of 512; use v1.10.0 or newer"},
+		{"v1.13.9", AMD64, GRUB, 4096, "sectors of 4096 bytes: boot loader grub needs those of 512; use sd-boot"},
+		{"v1.13.9", AMD64, DualBoot, 4096, ""},
+		{"v1.10.0", AMD64, SDBoot, 4096, ""},
+		{"v1.14.0", ARM64, SDBoot, 4096, ""},
+		{"v1.14.0", ARM64, SDBoot, 520, "sectors of 520 bytes: disks have those of 512 or 4096"},
+		{"v1.14.0", ARM64, SDBoot, 0, "sectors of 0 bytes"},
+	} {
+		err := mustFor(t, tt.version, "metal", tt.arch).CheckSectorSize(tt.loader, tt.size)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}
+
 func TestCheckMeta(t *testing.T) {
 	t.Parallel()
 	full := []MetaValue{{10, strings.Repeat("x", MetaRoom-8)}}

@@ -42,6 +42,7 @@ var (
 
 const (
 	sector         = 512
+	longSector     = 4096
 	mib            = 1 << 20
 	gib            = 1 << 30
 	tib            = 1 << 40
@@ -64,6 +65,8 @@ type Options struct {
 	Compression Compression
 	// ClusterSize of QCOW2 in bytes, a power of two from 512 to 2 MiB: 64 KiB by default.
 	ClusterSize int64
+	// SectorSize is that of the disk in bytes, 512 or 4096; 0 is 512. RAW and QCOW2 do not say it: whoever attaches the disk does.
+	SectorSize int64
 	// ID tells the disk from others, in VHD, VMDK and OVA: it must not be zero there.
 	ID [16]byte
 	// Time of VHD (the year 2000 where it is earlier) and of what is in OVA and .tar.gz archives; full seconds count.
@@ -80,10 +83,13 @@ func (o Options) withDefaults() Options {
 	if o.Format == QCOW2 && o.ClusterSize == 0 {
 		o.ClusterSize = defaultCluster
 	}
+	if o.SectorSize == 0 {
+		o.SectorSize = sector
+	}
 	return o
 }
 
-// FieldError is an option that [Write] refuses. Field is "size", "format", "compression", "cluster_size", "id" or "time".
+// FieldError is an option that [Write] refuses. Field is "size", "format", "compression", "cluster_size", "sector_size", "id" or "time".
 type FieldError struct{ Field, Problem string }
 
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
@@ -114,7 +120,14 @@ func (o Options) Check(size int64) error {
 	if !slices.Contains(Compressions, o.Compression) {
 		refuse("compression", "%q is none of %v", o.Compression, Compressions)
 	}
-	unit, most, why := int64(sector), int64(maxSize), "a disk consists of sectors"
+	unit, most, why := o.SectorSize, int64(maxSize), "a disk consists of sectors"
+	switch {
+	case unit != sector && unit != longSector:
+		refuse("sector_size", "%d is neither %d nor %d", unit, sector, longSector)
+		unit = sector
+	case unit != sector && o.Format != Raw && o.Format != QCOW2:
+		refuse("sector_size", "its disks have sectors of %d bytes, not of %d: take %s or %s", sector, unit, Raw, QCOW2)
+	}
 	switch o.Format {
 	case QCOW2:
 		if c := o.ClusterSize; c < minCluster || c > maxCluster || c&(c-1) != 0 {

@@ -260,6 +260,8 @@ func TestCheckLimits(t *testing.T) {
 		{"sectors", Options{}, 4 * sector, 4*sector + 1, "size: 2049 bytes are not a multiple of 512: a disk consists of sectors"},
 		{"raw", Options{}, maxSize, maxSize + sector, "the most for raw"},
 		{"qcow2", Options{Format: QCOW2}, maxSize, maxSize + sector, "the most for qcow2"},
+		{"sectors of 4096", Options{SectorSize: 4096}, maxSize, maxSize - sector, "70368744177152 bytes are not a multiple of 4096: a disk consists of sectors"},
+		{"qcow2 of sectors of 4096", Options{Format: QCOW2, SectorSize: 4096}, mib + 4096, mib + sector, "1049088 bytes are not a multiple of 4096"},
 		{"qcow2 8k", Options{Format: QCOW2, ClusterSize: 8192}, 16 * tib, 16*tib + sector, "cluster_size: 8192 bytes are too few for a disk of 17592186044928 bytes: take more, such as 65536"},
 		{"qcow2 512", Options{Format: QCOW2, ClusterSize: 512}, 64 * gib, 64*gib + sector, "cluster_size: 512 bytes are too few"},
 		{"vhd", withID(VHD), 2040 * gib, 2040*gib + mib, "the most for vhd"},
@@ -285,6 +287,7 @@ func TestCheckLimits(t *testing.T) {
 func TestCheckOptions(t *testing.T) {
 	t.Parallel()
 	with := func(o Options, change func(*Options)) Options { change(&o); return o }
+	long := func(o *Options) { o.SectorSize = 4096 }
 	at := func(unix int64) func(*Options) { return func(o *Options) { o.Time = time.Unix(unix, 0) } }
 	for _, test := range []struct {
 		o    Options
@@ -300,6 +303,11 @@ func TestCheckOptions(t *testing.T) {
 		{Options{Format: QCOW2, ClusterSize: 3 * minCluster}, "cluster_size: 1536 is not a power of two from 512 to 2097152"},
 		{Options{Format: QCOW2, ClusterSize: -512}, "cluster_size: -512 is not a power of two from 512 to 2097152"},
 		{Options{ClusterSize: 8192}, "cluster_size: raw has no clusters: only qcow2 has"},
+		{Options{SectorSize: 1024}, "sector_size: 1024 is neither 512 nor 4096"},
+		{Options{SectorSize: -1}, "sector_size: -1 is neither 512 nor 4096"},
+		{with(options(VMDK, None), long), "sector_size: its disks have sectors of 512 bytes, not of 4096: take raw or qcow2"},
+		{with(options(OVA, None), long), "sector_size: its disks have sectors of 512 bytes, not of 4096: take raw or qcow2"},
+		{with(options(VHD, None), long), "sector_size: its disks have sectors of 512 bytes, not of 4096: take raw or qcow2"},
 		{Options{Format: VHD, Time: when}, "id: vhd needs one that is not zero"},
 		{Options{Format: VMDK}, "id: vmdk needs one that is not zero"},
 		{with(options(VMDK, None), func(o *Options) { copy(o.ID[12:], "\xff\xff\xff\xff") }),

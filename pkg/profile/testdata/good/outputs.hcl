@@ -22,3 +22,9 @@ image "all" {
     tag = "localhost:5000/talos:all"
   }
 }
+
+image "sectors" {
+  output "disk" {
+    sector_size = 4096
+  }
+}
