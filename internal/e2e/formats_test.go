@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -13,7 +14,44 @@ import (
 	"github.com/talosmith/talosmith/pkg/imager"
 )
 
-// TestBootFormats boots the profile of this repository as disks of other formats, and from the network.
+// checkLongSectors compares a disk with sectors of 4096 bytes with one of 512: the same partitions in the same places, with the same files.
+func checkLongSectors(t *testing.T, long, usual string) {
+	t.Helper()
+	said := tooltest.Run(t, "fdisk", "-b", "4096", "-l", "-o", "Start,Sectors,Type-UUID,Name", long)
+	if strings.Contains(said, "corrupt") || strings.Contains(said, "mismatch") {
+		t.Errorf("fdisk: %s", said)
+	}
+	said = strings.Join(strings.Fields(said), " ")
+	for _, p := range partitions(t, usual) {
+		if want := fmt.Sprintf(" %d %d %s %s", p.Start/8, p.Size/8, p.Type, p.Name); !strings.Contains(said, want) {
+			t.Errorf("fdisk does not say %q: %s", want, said)
+		}
+		switch p.Name {
+		case "EFI":
+			same := t.TempDir()
+			tooltest.Run(t, "mcopy", "-s", "-m", "-n", "-i", fmt.Sprintf("%s@@%d", usual, p.Start*512), "::/", same)
+			checkESP(t, long, p, same, espFiles...)
+		case "BOOT":
+			image, other := filepath.Join(t.TempDir(), "long"), filepath.Join(t.TempDir(), "usual")
+			copyRange(t, long, image, p)
+			copyRange(t, usual, other, p)
+			tooltest.Run(t, "xfs_repair", "-n", image)
+			for _, file := range []string{"A/vmlinuz", "A/initramfs.xz", "grub/grub.cfg"} {
+				var sums []string
+				for _, image := range []string{image, other} {
+					to := filepath.Join(t.TempDir(), "file")
+					tooltest.Run(t, "grub-fstest", image, "cp", "(loop0)/"+file, to)
+					sums = append(sums, sumFile(t, to))
+				}
+				if sums[0] != sums[1] {
+					t.Errorf("%s differs", file)
+				}
+			}
+		}
+	}
+}
+
+// TestBootFormats boots the profile of this repository as disks of other formats and with longer sectors, and from the network.
 func TestBootFormats(t *testing.T) {
 	t.Parallel()
 	first := build(t)
@@ -27,7 +65,8 @@ func TestBootFormats(t *testing.T) {
 	for old, by := range map[string]string{
 		`"examples/motd"`: `"` + filepath.Join(repository(t), "examples", "motd") + `"`,
 		`output "iso" {}`: "output \"pxe\" {\n    base_url = \"" + url + "\"\n  }",
-		`output "disk" {`: "output \"disk\" {\n    format      = \"vmdk\"\n    compression = \"none\"\n  }\n  output \"disk\" {\n    format      = \"qcow2\"",
+		`output "disk" {`: "output \"disk\" {\n    sector_size = 4096\n    compression = \"none\"\n  }\n  output \"disk\" {\n    format      = \"vmdk\"\n    compression = \"none\"\n  }\n" +
+			"  output \"disk\" {\n    format      = \"qcow2\"",
 	} {
 		if !strings.Contains(text, old) {
 			t.Fatalf("the profile has no %s", old)
@@ -46,11 +85,14 @@ func TestBootFormats(t *testing.T) {
 	_, raw := first.artefact(t, ".raw")
 	_, qcow2 := b.artefact(t, ".qcow2")
 	tooltest.Run(t, "qemu-img", "compare", raw, qcow2)
+	_, long := b.artefact(t, ".raw")
+	checkLongSectors(t, long, raw)
 	for name, m := range map[string]struct {
 		suffix  string
 		machine func(file string) vm.Machine
 	}{
 		"qcow2": {".qcow2", func(file string) vm.Machine { return vm.Machine{Disk: file} }},
+		"4Kn":   {".raw", func(file string) vm.Machine { return vm.Machine{Disk: file, SectorSize: 4096} }},
 		"VMDK":  {".vmdk", func(file string) vm.Machine { return vm.Machine{Disk: file, Firmware: "bios"} }},
 		"PXE": {".ipxe", func(file string) vm.Machine {
 			return vm.Machine{PXE: url + "/" + filepath.Base(file), Firmware: "bios"}

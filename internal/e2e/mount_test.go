@@ -212,9 +212,9 @@ func writeImage(t *testing.T, image interface {
 }
 
 // kernelWrites lets Linux write a file into an image of a tree, and compares all others.
-func kernelWrites(t *testing.T, kind, image string, files *tree.Tree) {
+func kernelWrites(t *testing.T, m vm.Machine, kind, image string, files *tree.Tree) {
 	t.Helper()
-	got := byPath(sandboxtest.Mount(t, kind, image, true))
+	got := byPath(sandboxtest.MountOn(t, m, kind, image, true))
 	if got["standin-was-here"].Get("size") != "22" {
 		t.Errorf("what the kernel wrote: %v", got["standin-was-here"])
 	}
@@ -229,15 +229,22 @@ func kernelWrites(t *testing.T, kind, image string, files *tree.Tree) {
 	sameFiles(t, got, files)
 }
 
-// TestKernelMountsXFS lets Linux read and write a file system with directories of every form.
+// TestKernelMountsXFS lets Linux read and write a file system with directories of every form, on disks with sectors of both lengths.
 func TestKernelMountsXFS(t *testing.T) {
 	t.Parallel()
-	files := forKernel(t)
-	image, err := xfs.Plan(files, xfs.Options{Size: 512 << 20, Label: "test", UUID: [16]byte{1, 2, 3}})
-	if err != nil {
-		t.Fatal(err)
+	for _, sector := range []int64{512, 4096} {
+		t.Run(fmt.Sprint(sector), func(t *testing.T) {
+			t.Parallel()
+			files := forKernel(t)
+			image, err := xfs.Plan(files, xfs.Options{Size: 512 << 20, Label: "test", UUID: [16]byte{1, 2, 3}, SectorSize: sector})
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := writeImage(t, image)
+			kernelWrites(t, vm.Machine{SectorSize: int(sector)}, "xfs", name, files)
+			tooltest.Run(t, "xfs_repair", "-n", "-f", name)
+		})
 	}
-	kernelWrites(t, "xfs", writeImage(t, image), files)
 }
 
 // TestKernelMountsEXT4 does the same, without writing first. After that e2fsck finds nothing, and we read what the kernel wrote.
@@ -250,7 +257,7 @@ func TestKernelMountsEXT4(t *testing.T) {
 	}
 	name := writeImage(t, image)
 	sameFiles(t, byPath(sandboxtest.Mount(t, "ext4", name, false)), files)
-	kernelWrites(t, "ext4", name, files)
+	kernelWrites(t, vm.Machine{}, "ext4", name, files)
 	tooltest.Run(t, "e2fsck", "-fn", name)
 	f, err := os.Open(name)
 	if err != nil {

@@ -23,6 +23,7 @@ var Packages = map[string]string{
 	"dpkg-deb":            "dpkg",
 	"dumpe2fs":            "e2fsprogs",
 	"e2fsck":              "e2fsprogs",
+	"fdisk":               "fdisk",
 	"fsck.fat":            "dosfstools",
 	"genisoimage":         "genisoimage",
 	"git":                 "git",

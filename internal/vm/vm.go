@@ -37,6 +37,8 @@ type Machine struct {
 	Data []string // further virtio disks, never booted from: vda, vdb, … where Disk is empty
 	Keep bool     // what the machine writes to Data stays there; all else that it writes is gone with it
 
+	SectorSize int // of Disk and Data, in bytes: default 512
+
 	MemoryMiB int           // default 2048
 	Timeout   time.Duration // of Boot, from QEMU's start; default 10 minutes
 }
@@ -200,13 +202,17 @@ func (m Machine) drives(p platform) (args []string, err error) {
 		args = append([]string{"-device", p.cdromBus}, args...)
 	}
 	add("usb", m.USB, "snapshot=on", "usb-storage,bootindex=0")
-	add("disk", m.Disk, "snapshot=on", "virtio-blk-pci,bootindex=0")
+	virtio := "virtio-blk-pci"
+	if m.SectorSize != 0 {
+		virtio += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", m.SectorSize)
+	}
+	add("disk", m.Disk, "snapshot=on", virtio+",bootindex=0")
 	options := "snapshot=on"
 	if m.Keep {
 		options = "snapshot=off"
 	}
 	for i, file := range m.Data {
-		add(fmt.Sprintf("data%d", i), file, options, "virtio-blk-pci")
+		add(fmt.Sprintf("data%d", i), file, options, virtio)
 	}
 	return args, err
 }

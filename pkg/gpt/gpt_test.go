@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,7 +120,7 @@ func verify(t *testing.T, disk string) {
 	}
 }
 
-// sfdisk reads what we mean, and so do we, for either size of sectors.
+// sfdisk or fdisk reads what we mean, and so do we, for either size of sectors.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, sector := range []int{512, 4096} {
@@ -127,8 +128,10 @@ func TestRoundTrip(t *testing.T) {
 		table := place(t, Table{DiskGUID: diskGUID, SectorSize: sector, Partitions: []Partition{efi, bios, boot, {Name: "größe \U0001f642", Type: TypeBasicData,
 			GUID: meta.GUID, Attributes: AttrRequired | AttrReadOnly}}}, size, 100*mib, mib, 1000*mib+4096, 0)
 		disk := write(t, table, "disk", size)
-		if sector == 512 { // Debian 12's sfdisk cannot be told of other sectors in a file
+		if sector == 512 {
 			checkSfdisk(t, disk, table)
+		} else { // Debian 12's sfdisk cannot be told of other sectors in a file, but its fdisk can
+			checkFdisk(t, disk, table)
 		}
 		for i, p := range table.Partitions {
 			if p.First*uint64(sector)%mib != 0 {
@@ -139,6 +142,28 @@ func TestRoundTrip(t *testing.T) {
 		if !reflect.DeepEqual(got, table) {
 			t.Errorf("read back %+v, want %+v", got, table)
 		}
+	}
+}
+
+// checkFdisk compares what fdisk lists. It also says where one of the copies is damaged.
+func checkFdisk(t *testing.T, disk string, table Table) {
+	t.Helper()
+	said := tooltest.Run(t, "fdisk", "-b", fmt.Sprint(table.SectorSize), "-l", "-o", "Start,End,Type-UUID,UUID", disk)
+	want := []string{"Disklabel type: gpt", "Disk identifier: " + strings.ToUpper(table.DiskGUID.String()), fmt.Sprintf("Units: sectors of 1 * %d = %[1]d bytes", table.SectorSize)}
+	for _, p := range table.Partitions {
+		want = append(want, strings.ToUpper(fmt.Sprintf("%d %d %s %s", p.First, p.Last, p.Type, p.GUID)))
+	}
+	lines := strings.Split(said, "\n")
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	for _, w := range want {
+		if !slices.Contains(lines, w) {
+			t.Errorf("fdisk does not say %q:\n%s", w, said)
+		}
+	}
+	if strings.Contains(said, "corrupt") || strings.Contains(said, "mismatch") {
+		t.Errorf("fdisk: %s", said)
 	}
 }
 

@@ -27,7 +27,7 @@ func (a *Artefact) openDisk(ctx context.Context, c content) error {
 		a.note("partition table: %s", n)
 	}
 	a.Report.Disk = &Disk{GUID: table.DiskGUID.String(), Size: c.Size(), SectorSize: table.SectorSize}
-	mbr, err := head(c, 512)
+	mbr, err := head(c, usualSector)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,9 @@ func (a *Artefact) openDisk(ctx context.Context, c content) error {
 		if err := a.addPartition(ctx, c, part); err != nil {
 			return err
 		}
-		if p.Type == gpt.TypeBIOSBoot && grubInMBR(mbr) {
+		if p.Type == gpt.TypeBIOSBoot && grubInMBR(mbr) && table.SectorSize != usualSector {
+			a.note("GRUB for BIOS is on it, but no BIOS reads a disk with sectors of %d bytes", table.SectorSize)
+		} else if p.Type == gpt.TypeBIOSBoot && grubInMBR(mbr) {
 			if err := a.addDiskGRUB(ctx, c, part); err != nil {
 				return err
 			}
@@ -50,6 +52,9 @@ func (a *Artefact) openDisk(ctx context.Context, c content) error {
 	}
 	return nil
 }
+
+// usualSector is the length in bytes of the sectors of most disks, and of those that a BIOS reads.
+const usualSector = 512
 
 // bootCode is the number of bytes before a disk's signature and partition table.
 const bootCode = 440

@@ -13,7 +13,7 @@
 //
 // # Not supported
 //
-// BIOS disks with an MBR alone, 4 KiB sectors in FAT and XFS, what is on STATE, EPHEMERAL and in an image cache; signatures are
+// BIOS disks with an MBR alone, what is on STATE, EPHEMERAL and in an image cache; signatures are
 // found, not checked. Of several initramfs that differ one is looked into: that which boots by default.
 package inspect
 

@@ -76,7 +76,11 @@ func (r *Report) loaders() string {
 
 func (r *Report) tables(t *table) {
 	if len(r.Partitions) > 0 {
-		t.head("partitions", "LABEL", "TYPE", "FILE SYSTEM", "OFFSET", "SIZE")
+		title := "partitions"
+		if d := r.Disk; d != nil && d.SectorSize != usualSector {
+			title += fmt.Sprintf(", in sectors of %d bytes", d.SectorSize)
+		}
+		t.head(title, "LABEL", "TYPE", "FILE SYSTEM", "OFFSET", "SIZE")
 		for _, p := range r.Partitions {
 			t.row(p.Label, typeName(p.Type), p.FileSystem, Bytes(p.Offset), Bytes(p.Size))
 		}

@@ -78,12 +78,19 @@ func Boot(t testing.TB, m vm.Machine) *report.Report {
 // "rw", the kernel writes a file first, which the image then has. A refusal ends the test with the kernel's words.
 func Mount(t testing.TB, kind, image string, rw bool) []report.Line {
 	t.Helper()
+	return MountOn(t, vm.Machine{}, kind, image, rw)
+}
+
+// MountOn is Mount in a machine whose disks are as m says.
+func MountOn(t testing.TB, m vm.Machine, kind, image string, rw bool) []report.Line {
+	t.Helper()
 	r := Open(t)
 	argument := "console=ttyS0 quiet mitigations=off standin.mount=" + kind + ":/dev/vda"
 	if rw {
 		argument += ":rw"
 	}
-	got := Boot(t, vm.Machine{Kernel: r.Kernel(), Initrd: r.Initramfs(), KernelArgs: argument, Data: []string{image}, Keep: rw})
+	m.Kernel, m.Initrd, m.KernelArgs, m.Data, m.Keep = r.Kernel(), r.Initramfs(), argument, []string{image}, rw
+	got := Boot(t, m)
 	if result := got.First("MOUNT", "result"); result != "mounted" {
 		t.Fatalf("the kernel does not mount %s as %s: %s\n%v", filepath.Base(image), kind, result, got.Of("KERNEL"))
 	}
