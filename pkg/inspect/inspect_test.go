@@ -89,6 +89,47 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// A disk with sectors of 4096 bytes is read as any other. No BIOS boots from it.
+func TestLongSectors(t *testing.T) {
+	w := newWorld(t)
+	long, usual := open(t, w.longDisk()).Report, open(t, w.disk()).Report
+	for i, p := range usual.Partitions {
+		p.GUID, p.Attributes = long.Partitions[i].GUID, 0
+		if i > 0 { // the ESP is larger
+			p.Offset += 196 << 20
+		} else {
+			p.Size += 196 << 20
+		}
+		if long.Partitions[i] != p {
+			t.Errorf("partition %+v, want %+v", long.Partitions[i], p)
+		}
+	}
+	if long.Disk.SectorSize != 4096 || len(long.Partitions) != len(usual.Partitions) || long.Disk.BootCode != usual.Disk.BootCode {
+		t.Errorf("disk %+v", long.Disk)
+	}
+	if long.Cmdline != usual.Cmdline || long.Talos != talosVersion || !slices.Equal(long.Meta, usual.Meta) || !slices.Equal(long.Entries, usual.Entries) {
+		t.Errorf("command line %q of %s, META %+v, menu %+v", long.Cmdline, long.Talos, long.Meta, long.Entries)
+	}
+	if len(long.Problems) > 0 || len(long.Notes) != 1 || !strings.Contains(long.Notes[0], "no BIOS reads a disk with sectors of 4096 bytes") {
+		t.Errorf("problems %q, notes %q", long.Problems, long.Notes)
+	}
+	for _, l := range long.Loaders {
+		if l.Firmware == "bios" {
+			t.Errorf("boot loader %+v", l)
+		}
+	}
+	var text strings.Builder
+	if err := long.WriteText(&text); err != nil || !strings.Contains(text.String(), "partitions, in sectors of 4096 bytes") {
+		t.Errorf("%v:\n%s", err, &text)
+	}
+	changes := section(diff(t, w.disk(), w.longDisk()), "artefact")
+	if !slices.ContainsFunc(changes, func(c inspect.Change) bool {
+		return c.Name == "disk" && strings.Contains(c.From, "sectors of 512, ") && strings.Contains(c.To, "sectors of 4096, ")
+	}) {
+		t.Errorf("changes %+v", changes)
+	}
+}
+
 // The details of a dual-boot disk.
 func TestDisk(t *testing.T) {
 	w := newWorld(t)

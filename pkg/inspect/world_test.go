@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -316,15 +315,17 @@ func (w *world) uki(variant string) string {
 }
 
 // esp is made by mkfs.vfat and mcopy.
-func (w *world) esp(mib int64) string {
-	return w.file(fmt.Sprintf("esp%d.img", mib), func(p string) {
+func (w *world) esp(mib int64) string { return w.espOf(mib, 512) }
+
+func (w *world) espOf(mib int64, sector int) string {
+	return w.file(fmt.Sprintf("esp%d-%d.img", mib, sector), func(p string) {
 		d := p + ".d"
 		w.write(filepath.Join(d, "EFI/Linux/Talos-"+talosVersion+".efi"), w.read(w.uki("")))
 		w.write(filepath.Join(d, "EFI/boot/BOOTX64.efi"), w.read(w.systemd("systemd-bootx64.efi")))
 		w.write(filepath.Join(d, "loader/loader.conf"), "timeout 10\n")
 		w.write(filepath.Join(d, "loader/keys/auto/PK.auth"), "PK")
 		w.sparse(p, mib<<20, nil)
-		tooltest.Run(w.t, "mkfs.vfat", "-F", "32", "-n", "EFI", "--invariant", p)
+		tooltest.Run(w.t, "mkfs.vfat", "-F", "32", "-S", fmt.Sprint(sector), "-n", "EFI", "--invariant", p)
 		tooltest.Run(w.t, "mcopy", "-s", "-p", "-Q", "-m", "-i", p, d+"/EFI", d+"/loader", "::")
 	})
 }
@@ -358,26 +359,56 @@ func (w *world) isoGRUB() string {
 // disk is a dual-boot disk: sgdisk's table, mkfs.vfat's ESP, mkfs.xfs's BOOT, a META partition.
 func (w *world) disk() string {
 	return w.file("disk.raw", func(p string) {
-		boot := p + ".boot"
-		w.write(p+".cfg", fmt.Sprintf(grubConfig, cmdline))
-		w.write(boot+".proto", fmt.Sprintf("/\n0 0\nd--755 0 0\nA d--755 0 0\nvmlinuz ---644 0 0 %s\ninitramfs.xz ---644 0 0 %s\n$\ngrub d--700 0 0\ngrub.cfg ---600 0 0 %s\n$\n$\n",
-			w.kernel(), w.initramfs(""), p+".cfg"))
-		w.sparse(boot, 300<<20, nil)
-		tooltest.Run(w.t, "mkfs.xfs", "-q", "-L", "BOOT", "-p", boot+".proto", boot)
-		values, err := meta.Write([]meta.Value{{Key: 17, Value: "dual-boot"}})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.write(p+".meta", string(values))
-		w.write(p+".core", strings.Repeat("core", 1000))
-		mbr := make([]byte, 440)
-		copy(mbr[0x180:], "GRUB \x00Geom\x00Hard Disk\x00Read\x00 Error")
-		w.sparse(p, 8<<30, map[int64]string{1: w.esp(64), 65: p + ".core", 66: boot, 366: p + ".meta"})
+		boot, core, values, code := w.diskParts(p, 512)
+		w.sparse(p, 8<<30, map[int64]string{1: w.esp(64), 65: core, 66: boot, 366: values})
 		tooltest.Run(w.t, "sgdisk", "-n", "1:2048:+64M", "-t", "1:ef00", "-c", "1:EFI", "-n", "2:0:+1M", "-t", "2:ef02", "-c", "2:BIOS", "-A", "2:set:2",
 			"-n", "3:0:+300M", "-t", "3:8300", "-c", "3:BOOT", "-n", "4:0:+1M", "-t", "4:8300", "-c", "4:META", p)
-		table := w.head(p, 512)
-		w.sparse(p, 8<<30, map[int64]string{0: w.write(p+".mbr", string(mbr)+table[440:])})
+		w.bootCode(p, code)
 	})
+}
+
+// longDisk is the same with sectors of 4096 bytes: fdisk's table, an ESP with enough clusters, 564 MiB long.
+func (w *world) longDisk() string {
+	return w.file("long.raw", func(p string) {
+		boot, core, values, code := w.diskParts(p, 4096)
+		w.sparse(p, 564<<20, map[int64]string{1: w.espOf(260, 4096), 261: core, 262: boot, 562: values})
+		script := "g\n"
+		for i, end := range []int{261, 262, 562, 563} {
+			script += fmt.Sprintf("n\n%d\n%d\n%d\n", i+1, 256*[]int{1, 261, 262, 562}[i], 256*end-1)
+		}
+		script += "t\n1\n1\nt\n2\n4\nx\nn\n1\nEFI\nn\n2\nBIOS\nn\n3\nBOOT\nn\n4\nMETA\nr\nw\n"
+		w.pipe(p+".said", script, w.dir, "fdisk", "-b", "4096", "-w", "never", p)
+		w.bootCode(p, code)
+	})
+}
+
+// bootCode puts it before the partition table.
+func (w *world) bootCode(p, code string) {
+	f, err := os.OpenFile(p, os.O_WRONLY, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, err = f.WriteString(code)
+	if err := errors.Join(err, f.Close()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// diskParts are files with BOOT, GRUB's core and META, and GRUB's code for the disk's start.
+func (w *world) diskParts(p string, sector int) (boot, core, values, code string) {
+	boot = p + ".boot"
+	w.write(p+".cfg", fmt.Sprintf(grubConfig, cmdline))
+	w.write(boot+".proto", fmt.Sprintf("/\n0 0\nd--755 0 0\nA d--755 0 0\nvmlinuz ---644 0 0 %s\ninitramfs.xz ---644 0 0 %s\n$\ngrub d--700 0 0\ngrub.cfg ---600 0 0 %s\n$\n$\n",
+		w.kernel(), w.initramfs(""), p+".cfg"))
+	w.sparse(boot, 300<<20, nil)
+	tooltest.Run(w.t, "mkfs.xfs", "-q", "-s", fmt.Sprint("size=", sector), "-L", "BOOT", "-p", boot+".proto", boot)
+	content, err := meta.Write([]meta.Value{{Key: 17, Value: "dual-boot"}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	mbr := make([]byte, 440)
+	copy(mbr[0x180:], "GRUB \x00Geom\x00Hard Disk\x00Read\x00 Error")
+	return boot, w.write(p+".core", strings.Repeat("core", 1000)), w.write(p+".meta", string(content)), string(mbr)
 }
 
 // smallDisk is for what is slow to pack: not 8 GiB, but 68 MiB long, and with an ESP only.
@@ -442,21 +473,6 @@ func (w *world) extension() string {
 		tar(w.t, filepath.Join(d, "0/layer.tar"), root, "manifest.yaml", "rootfs")
 		w.dockerArchive(p, d, nil)
 	})
-}
-
-// head reads the start of a file.
-func (w *world) head(path string, n int) string {
-	w.t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	b := make([]byte, n)
-	_, err = io.ReadFull(f, b)
-	if err := errors.Join(err, f.Close()); err != nil {
-		w.t.Fatal(err)
-	}
-	return string(b)
 }
 
 // packed is a file after a tool packed it.

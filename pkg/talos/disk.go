@@ -75,7 +75,7 @@ func (f Facts) Partitions(b Bootloader) []Partition {
 // Upstream's imager takes any version of Talos for that since 1.14 (profile metal-4k, pkg/imager/profile/default.go).
 func SectorSizes() []int64 { return []int64{512, 4096} }
 
-// CheckSectorSize says why a disk with a boot loader can't have sectors of a length. Upstream makes such disks for GRUB, too: an EFI
+// CheckSectorSize says why a disk with a boot loader can't have sectors of a length. Upstream has no such rule, but with GRUB an EFI
 // partition of 25,600 clusters, which by FAT's own rules is none of FAT32; and no BIOS reads a disk with other sectors than 512 bytes.
 func (f Facts) CheckSectorSize(b Bootloader, size int64) error {
 	switch {
