@@ -163,6 +163,11 @@ image "metal" {
   output "disk" {
     meta = { uuid = "y" }
   }
+  output "disk" {
+    bootloader  = "sd-boot"
+    format      = "qcow2"
+    sector_size = 4096
+  }
 }
 image "other" {
   overlay {
@@ -195,7 +200,8 @@ func TestUnsayable(t *testing.T) {
 		`extensions.hcl:19,12-24: Not a schematic; A schematic has the overlay's image, too: unknown overlay "rpi_genric": did you mean "rpi_generic"?`,
 		`extensions.hcl:24,3-16: Not a schematic; The boot loader is another one than that of an output before, and a schematic has one for all: give all ISOs and disks the same, or none any.`,
 		`extensions.hcl:25,12-26: Not a schematic; The META values are others than those of an output before, and a schematic has the same for all.`,
-		`extensions.hcl:31,13-34: Not a schematic; The overlay comes from a place of its own; the Factory finds official ones by their name.`,
+		`extensions.hcl:30,19-23: Not a schematic; The sectors have another size than those of a disk before, and a schematic has one for all: give all disks the same, or none any.`,
+		`extensions.hcl:36,13-34: Not a schematic; The overlay comes from a place of its own; the Factory finds official ones by their name.`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
@@ -223,8 +229,9 @@ func TestOfOutputs(t *testing.T) {
 	r := newWorld(t, "v1.13.9").run()
 	for text, want := range map[string]string{
 		`output "installer" {}`: "customization: {}\n",
-		"meta = { 12 = \"a\", \"0xb\" = \"b\" }\noutput \"kernel\" {}\noutput \"iso\" {}\n":                                    "customization:\n    meta:\n        - key: 11\n          value: b\n        - key: 12\n          value: a\n",
-		"output \"iso\" {\nbootloader = \"dual-boot\"\n}\noutput \"disk\" {\nbootloader = \"dual-boot\"\n}\noutput \"uki\" {}": "customization:\n    bootloader: dual-boot\n",
+		"output \"iso\" {}\noutput \"disk\" {\nsector_size = 4096\n}\noutput \"disk\" {\nformat = \"qcow2\"\nsector_size = 4096\n}": "customization:\n    diskImage:\n        sectorSize: 4096\n",
+		"meta = { 12 = \"a\", \"0xb\" = \"b\" }\noutput \"kernel\" {}\noutput \"iso\" {}\n":                                         "customization:\n    meta:\n        - key: 11\n          value: b\n        - key: 12\n          value: a\n",
+		"output \"iso\" {\nbootloader = \"dual-boot\"\n}\noutput \"disk\" {\nbootloader = \"dual-boot\"\n}\noutput \"uki\" {}":      "customization:\n    bootloader: dual-boot\n",
 		"architectures = [\"arm64\"]\noverlay {\nname = \"rpi_5\"\noptions = { n = 1, f = 1.5, l = [true, null], m = { b10 = \"on\", b9 = \"x\" } }\n}\noutput \"disk\" {}": "overlay:\n    image: siderolabs/sbc-raspberrypi\n    name: rpi_5\n    options:\n        f: 1.5\n        l:\n            - true\n            - null\n" +
 			"        m:\n            b9: x\n            b10: \"on\"\n        \"n\": 1\ncustomization: {}\n",
 	} {

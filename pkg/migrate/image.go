@@ -3,8 +3,10 @@ package migrate
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2/hclwrite"
@@ -13,6 +15,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/schematic"
 	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/vmdisk"
 )
 
 // maxList is the longest list that a profile's image has.
@@ -149,6 +152,44 @@ func (m *image) overlayBlock(name string) (block, bool) {
 		return b, true
 	}
 	return block{}, false
+}
+
+// sectorSize is added to a disk. What boots one with an overlay is known when it is built.
+func (m *image) sectorSize(b *block, size uint, what string, format vmdisk.Format, overlay bool) bool {
+	loader := b.bootloader()
+	if loader == "" {
+		loader = m.facts.Bootloader(talos.KindDisk, false)
+		if overlay && m.facts.SDBootUEFI {
+			loader = talos.SDBoot
+		}
+	}
+	wrong := ""
+	if size > math.MaxInt32 {
+		wrong = "No disk has such sectors."
+	} else if err := m.facts.CheckSectorSize(loader, int64(size)); err != nil {
+		wrong = sentence(err)
+	} else {
+		o := vmdisk.Options{Format: format, SectorSize: int64(size), ID: [16]byte{1}, Time: time.Unix(0, 0)}
+		for _, r := range vmdisk.Refusals(o.Check(talos.MiB)) {
+			wrong = fmt.Sprintf("The format %s: %s.", format, r.Problem)
+		}
+	}
+	if wrong != "" {
+		b.notes = append(b.notes, none(what, "%s", wrong))
+		return false
+	}
+	b.set("sector_size", cty.NumberUIntVal(uint64(size)))
+	return true
+}
+
+// bootloader is the one that an output has; empty for none of its own.
+func (b *block) bootloader() talos.Bootloader {
+	for _, a := range b.attributes {
+		if a.name == "bootloader" {
+			return talos.Bootloader(strings.Trim(string(a.tokens.Bytes()), `"`))
+		}
+	}
+	return ""
 }
 
 // bootloader is added to an output.

@@ -66,7 +66,6 @@ func TestVectors(t *testing.T) {
 	t.Parallel()
 	changed := map[string]string{
 		"secureboot":         "No equivalent: secureboot.",
-		"sector-size":        "No equivalent: diskImage.sectorSize 4096.",
 		"full":               "No equivalent: secureboot.",
 		"overlay-extensions": `No equivalent: image "ghcr.io/siderolabs/sbc-raspberrypi:v0.1.0".`,
 	}

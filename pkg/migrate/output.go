@@ -79,7 +79,7 @@ func (m *image) disk(b *block, in *imagerFile, compression string) {
 	b.set("compression", cty.StringVal(compression))
 	m.diskSize(b, o.DiskSize, vmdisk.Format(format))
 	if s := o.DiskSectorSize; s != 0 && s != 512 {
-		b.notes = append(b.notes, none(fmt.Sprintf("diskSectorSize %d", s), "Disks have sectors of 512 bytes here."))
+		m.sectorSize(b, s, fmt.Sprintf("diskSectorSize %d", s), vmdisk.Format(format), in.Overlay != nil)
 	}
 	usual := map[string]string{"qcow2": "cluster_size=8k", "vhd": "subformat=fixed,force_size"}
 	if s := o.DiskFormatOptions; s != "" && s != usual[format] {
@@ -90,12 +90,7 @@ func (m *image) disk(b *block, in *imagerFile, compression string) {
 // diskSize is what the imager ends at: it adds to the size that is given what BOOT has grown by, and what dual boot needs.
 func (m *image) diskSize(b *block, given int64, format vmdisk.Format) {
 	f := m.facts
-	loader := f.Bootloader(talos.KindDisk, false)
-	for _, a := range b.attributes {
-		if a.name == "bootloader" {
-			loader = talos.Bootloader(strings.Trim(string(a.tokens.Bytes()), `"`))
-		}
-	}
+	loader := cmp.Or(b.bootloader(), f.Bootloader(talos.KindDisk, false))
 	usual := f.DiskSize(loader)
 	added := usual - f.Platform.Disk.Size
 	size := given + added

@@ -9,6 +9,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/schematic"
 	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/vmdisk"
 )
 
 // Schematic returns the profile that says what a schematic does. The schematic of its image has the same ID, or a comment says why not.
@@ -36,9 +37,6 @@ func Schematic(s *schematic.Schematic, o Options) ([]byte, error) {
 	}
 	if c.SecureBoot != (schematic.SecureBoot{}) {
 		m.lost("secureboot", "Images for SecureBoot are not built here.")
-	}
-	if c.DiskImage.SectorSize != 0 {
-		m.lost(fmt.Sprintf("diskImage.sectorSize %d", c.DiskImage.SectorSize), "Disks have sectors of 512 bytes here.")
 	}
 	m.official(c.SystemExtensions.OfficialExtensions)
 	m.kernelArgs(c.ExtraKernelArgs)
@@ -109,8 +107,13 @@ func (m *image) outputs(s *schematic.Schematic) {
 	}
 	for _, kind := range kinds {
 		b := block{name: "output", labels: []string{string(kind)}}
-		if kind != talos.KindInstaller && m.bootloader(&b, string(s.Customization.Bootloader)) {
-			m.kept.Customization.Bootloader = s.Customization.Bootloader
+		c := s.Customization
+		if kind != talos.KindInstaller && m.bootloader(&b, string(c.Bootloader)) {
+			m.kept.Customization.Bootloader = c.Bootloader
+		}
+		size := c.DiskImage.SectorSize
+		if kind == talos.KindDisk && size != 0 && m.sectorSize(&b, size, fmt.Sprintf("diskImage.sectorSize %d", size), vmdisk.Format(m.facts.Platform.Disk.Format), s.Overlay.Name != "") {
+			m.kept.Customization.DiskImage = c.DiskImage
 		}
 		m.output = append(m.output, b)
 	}

@@ -38,6 +38,7 @@ func Of(p *profile.Profile, img *profile.Image) (*Schematic, []Unsaid) {
 	}
 	o.overlay()
 	c.Bootloader = o.bootloader()
+	c.DiskImage.SectorSize = o.sectorSize()
 	c.Meta = o.meta()
 	slices.SortStableFunc(o.all, func(a, b Unsaid) int {
 		return cmp.Or(cmp.Compare(a.Range.Filename, b.Range.Filename), cmp.Compare(a.Range.Start.Byte, b.Range.Start.Byte))
@@ -108,6 +109,22 @@ func (o *of) bootloader() Bootloader {
 		}
 	}
 	return Bootloader(b)
+}
+
+// sectorSize is the one of all disks.
+func (o *of) sectorSize() uint {
+	size := int64(0)
+	first := true
+	for _, out := range o.image.Outputs {
+		switch {
+		case out.Kind != talos.KindDisk:
+		case first:
+			size, first = out.SectorSize, false
+		case out.SectorSize != size:
+			o.unsaid(out.At("sector_size"), "The sectors have another size than those of a disk before, and a schematic has one for all: give all disks the same, or none any.")
+		}
+	}
+	return uint(size)
 }
 
 // meta are the values that all outputs carry that can carry some.

@@ -19,7 +19,7 @@ image "azure" {
 
   output "disk" {
     # No equivalent: outFormat ".tar.gz". Archives of disks hold raw ones.
-    # No equivalent: diskSectorSize 4096. Disks have sectors of 512 bytes here.
+    # No equivalent: diskSectorSize 4096. Sectors of 4096 bytes: boot loader grub needs those of 512; use sd-boot.
     # No equivalent: diskFormatOptions "cluster_size=64k". A format is written in one way here.
     bootloader  = "grub"
     format      = "qcow2"
