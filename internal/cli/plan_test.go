@@ -119,6 +119,17 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestPlanOfLongSectors: a disk with other sectors than usual ones says so.
+func TestPlanOfLongSectors(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int64]string{512: "META 1.0 MiB", 4096: "META 1.0 MiB, in sectors of 4096 bytes"} {
+		o := imager.OutputDescription{SectorSize: &size, Partitions: []imager.PartitionDescription{{Label: "META", Size: new(int64(1 << 20))}}}
+		if got := partitions(o); got != want {
+			t.Errorf("%d: %q", size, got)
+		}
+	}
+}
+
 func TestPrintable(t *testing.T) {
 	t.Parallel()
 	p := &page{}

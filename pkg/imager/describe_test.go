@@ -129,6 +129,23 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// TestDescribeSectors: a plan says how long a disk's sectors are, and a difference where they are not as usual.
+func TestDescribeSectors(t *testing.T) {
+	t.Parallel()
+	r := newWorld(t, "v1.13.9").run()
+	text := "talos {\n version = \"v1.13.9\"\n}\nimage \"bare\" {\n output \"disk\" {}\n output \"iso\" {}\n}\n"
+	usual := r.describe(text, r.src, nil)
+	long := r.describe(strings.Replace(text, "\"disk\" {}", "\"disk\" {\n  sector_size = 4096\n }", 1), r.src, nil)
+	a, b := usual.Images[0].Outputs, long.Images[0].Outputs
+	if *a[0].SectorSize != 512 || *b[0].SectorSize != 4096 || b[1].SectorSize != nil || *a[0].Size != *b[0].Size || b[0].File != "bare-amd64.raw.zst" {
+		t.Errorf("outputs %+v and %+v", a, b)
+	}
+	var differences strings.Builder
+	if err := imager.DiffPlans(usual, long).WriteText(&differences); err != nil || strings.Count(differences.String(), "sectors of ") != 1 || !strings.Contains(differences.String(), ", sectors of 4096 bytes, EFI ") {
+		t.Errorf("%v:\n%s", err, &differences)
+	}
+}
+
 // TestDescribeWithoutNetwork plans an image without extensions where nothing answers.
 func TestDescribeWithoutNetwork(t *testing.T) {
 	t.Parallel()

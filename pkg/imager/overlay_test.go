@@ -354,6 +354,41 @@ func TestOverlayDirectory(t *testing.T) {
 	}
 }
 
+// TestOverlaySectors builds for a disk with sectors of 4096 bytes, in which the overlay's offset counts then; and refuses what the overlay's
+// profile alone tells.
+func TestOverlaySectors(t *testing.T) {
+	w := newWorld(t, "v1.13.9")
+	dir := w.directory(w.boardTree(runtime.GOARCH))
+	r := w.run()
+	text := strings.Replace(strings.Replace(fmt.Sprintf(ownOverlay, "", ""), `bootloader  = "sd-boot"`, "sector_size = 4096", 1), "2200MiB", "2300MiB", 1)
+	r.build(text, imager.Request{})
+	disk, err := os.Open(filepath.Join(r.out(), "own-amd64.raw"))
+	w.check(err)
+	defer disk.Close()
+	table, notes, err := gpt.Read(disk, 2300<<20)
+	if err != nil || len(notes) > 0 || table.SectorSize != 4096 || table.Skip != 20480 || table.Partitions[0].First != 81<<20/4096 {
+		t.Fatalf("table %+v, notes %q, %v", table, notes, err)
+	}
+	p := table.Partitions[0]
+	files, err := fat.NewReader(io.NewSectionReader(disk, int64(p.First*4096), int64(p.Last-p.First+1)*4096))
+	w.check(err)
+	if b, err := fs.ReadFile(files, "config.txt"); err != nil || string(b) != "arm_64bit=1\n" {
+		t.Errorf("config.txt %q, %v", b, err)
+	}
+	at := make([]byte, 8)
+	if _, err := disk.ReadAt(at, 32<<10); err != nil || string(at) != "u-boot!!" {
+		t.Errorf("at 32 KiB lies %q, %v", at, err)
+	}
+	board := filepath.Join(dir, "profiles", "board.yaml")
+	b, err := os.ReadFile(board)
+	w.check(err)
+	w.check(os.WriteFile(board, bytes.Replace(b, []byte("bootloader: sd-boot"), []byte("bootloader: grub"), 1), 0o600))
+	_, err = w.run().try(text, imager.Request{})
+	if err == nil || !strings.Contains(err.Error(), "extensions.hcl:19,19-23: sectors of 4096 bytes: boot loader grub needs those of 512; use sd-boot") {
+		t.Errorf("an overlay with GRUB: %v", err)
+	}
+}
+
 // TestOverlayMistakes: what an installer must not do is refused, with what and where.
 func TestOverlayMistakes(t *testing.T) {
 	w := newWorld(t, "v1.13.9")
