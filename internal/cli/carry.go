@@ -81,14 +81,14 @@ func (s *Session) pinned(ctx context.Context) (*imager.Resolution, error) {
 		return nil, err
 	}
 	if lock == nil {
-		return nil, fmt.Errorf("%s is missing, which names what to take: run `mage lock` and commit it", s.lockPath())
+		return nil, fmt.Errorf("%s is missing, which names what to take: run %s and commit it", s.lockPath(), s.o.mage("lock"))
 	}
 	g, _, err := s.resolve(ctx, imager.Request{Lock: lock})
 	if err != nil {
 		return nil, err
 	}
 	if wrong := mismatches(lock, g.Resolution); len(wrong) > 0 {
-		return nil, fmt.Errorf("%s does not match the profile: run `mage lock` and commit it:\n  %s", s.lockPath(), strings.Join(wrong, "\n  "))
+		return nil, fmt.Errorf("%s does not match the profile: run %s and commit it:\n  %s", s.lockPath(), s.o.mage("lock"), strings.Join(wrong, "\n  "))
 	}
 	return g.Resolution, nil
 }

@@ -43,7 +43,7 @@ type Options struct {
 	Profile string // path; "extensions.hcl"
 	Image   string // name; all images
 	Out     string // folder; "out"
-	Lock    string // path; extensions.lock.json beside the profile
+	Lock    string // path; beside the profile, as [profile.Profile.LockPath] says
 	Locked  *bool  // whether a missing or stale lock is an error; nil: in CI
 
 	Env     func(string) (string, bool) // os.LookupEnv
@@ -104,8 +104,10 @@ func Open(o Options) (*Session, error) {
 		}
 		local.Remote = s.remote
 	}
-	s.store, err = store.Open(local)
-	return s, err
+	if s.store, err = store.Open(local); err != nil {
+		return nil, fmt.Errorf("%w: set TALOSMITH_CACHE to a folder that can be written to", err)
+	}
+	return s, nil
 }
 
 // load reads the profile. Mistakes in it are printed, and the error is ErrShown.
@@ -136,9 +138,7 @@ func (s *Session) connect() (cache string, err error) {
 	return cache, nil
 }
 
-func (s *Session) log() *slog.Logger {
-	return slog.New(slog.NewTextHandler(s.print, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime}))
-}
+func (s *Session) log() *slog.Logger { return slog.New(warnings{s.print.note}) }
 
 func (s *Session) verify() bool {
 	verify, _ := s.o.Env("TALOSMITH_VERIFY")
@@ -154,9 +154,21 @@ func TalosVersion(name string) (string, error) {
 	return s.Profile.Talos.Version.String(), err
 }
 
+// defaultProfile is what is built where nobody says otherwise.
+const defaultProfile = "extensions.hcl"
+
+// mage is the command for a target with this profile, as messages name it.
+func (o Options) mage(target ...string) string {
+	words := append([]string{"go", "tool", "mage"}, target...)
+	if o.Profile != "" && o.Profile != defaultProfile {
+		words = append(words, "-profile="+o.Profile)
+	}
+	return "`" + shell(words) + "`"
+}
+
 func (o Options) withDefaults() Options {
 	if o.Profile == "" {
-		o.Profile = "extensions.hcl"
+		o.Profile = defaultProfile
 	}
 	if o.Out == "" {
 		o.Out = "out"
@@ -171,13 +183,6 @@ func (o Options) withDefaults() Options {
 		o.Stderr = os.Stderr
 	}
 	return o
-}
-
-func dropTime(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey {
-		return slog.Attr{}
-	}
-	return a
 }
 
 func registries(p *profile.Profile) map[string]source.Registry {

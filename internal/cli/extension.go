@@ -40,7 +40,7 @@ func NewExtension(o Options, name string) error {
 	}
 	dir := filepath.Join("extensions", name)
 	if _, err := os.Lstat(filepath.Join(top, dir)); err == nil {
-		return fmt.Errorf("new extension %s: %s is there already", name, filepath.Join(top, dir))
+		return fmt.Errorf("new extension %s: %s is there already: declare it in %s, or choose another name", name, filepath.Join(top, dir), o.Profile)
 	}
 	manifest, err := extension.WriteManifest(extension.Manifest{Version: extension.ManifestVersion, Metadata: extension.Metadata{
 		Name: name, Version: "0.1.0", Description: "What " + name + " is for, in one sentence.",
@@ -64,8 +64,8 @@ extension %q {
   tag  = "registry.example.com/talos/%s:0.1.0"
 }
 
-Then: mage extension:check %[2]s, mage validate, mage iso.
-`, o.Profile, name, name, filepath.ToSlash(dir), name)
+Then: %s, %s
+`, o.Profile, name, name, filepath.ToSlash(dir), name, o.mage("extension:check", name), o.mage("iso"))
 	return nil
 }
 
@@ -189,7 +189,11 @@ func (s *Session) locate(what, arch string) (source.Ref, error) {
 	if host, _, ok := strings.Cut(what, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") && !strings.HasPrefix(what, ".") {
 		return source.Ref{Image: what}, nil
 	}
-	return source.Ref{}, fmt.Errorf("check %q: the profile declares no such extension, there is no such path, and it is no image as HOST/REPOSITORY:TAG", what)
+	there := ""
+	if names := s.declaredNames(); len(names) > 0 {
+		there = " (it has " + few(names) + ")"
+	}
+	return source.Ref{}, fmt.Errorf("check %q: the profile declares no such extension%s, there is no such path, and it is no image as HOST/REPOSITORY:TAG", what, there)
 }
 
 // showChecked prints what was found, once where it is the same for several architectures.
@@ -293,20 +297,30 @@ func withExtension(ctx context.Context, o Options, name, arch string, use func(*
 
 // declared finds an extension of the profile.
 func (s *Session) declared(name string) (*profile.Extension, error) {
-	var names []string
 	for _, e := range s.Profile.Extensions {
 		if e.Name == strings.TrimPrefix(name, "extension.") {
 			return e, nil
 		}
-		names = append(names, e.Name)
 	}
-	slices.Sort(names)
+	names := s.declaredNames()
 	near := talos.Nearest(name, names, 1)
+	_, err := os.Stat(filepath.Join(s.Profile.Dir, "extensions", name))
 	switch {
 	case len(near) > 0:
 		return nil, fmt.Errorf("extension %q: %s declares none; did you mean %s?", name, s.o.Profile, near[0])
+	case err == nil:
+		return nil, fmt.Errorf("extension %q: %s does not declare it: add extension %[1]q { path = \"extensions/%[1]s\" }", name, s.o.Profile)
 	case len(names) == 0:
-		return nil, fmt.Errorf("extension %q: %s declares none at all: `mage extension:new %[1]s` writes a first one", name, s.o.Profile)
+		return nil, fmt.Errorf("extension %q: %s declares none at all: %s writes a first one", name, s.o.Profile, s.o.mage("extension:new", name))
 	}
 	return nil, fmt.Errorf("extension %q: %s declares %s", name, s.o.Profile, few(names))
+}
+
+// declaredNames are those of the profile's extensions, in order.
+func (s *Session) declaredNames() (names []string) {
+	for _, e := range s.Profile.Extensions {
+		names = append(names, e.Name)
+	}
+	slices.Sort(names)
+	return names
 }

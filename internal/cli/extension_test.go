@@ -88,7 +88,7 @@ func TestExtensionFromNewToBuild(t *testing.T) {
 
 func TestExtensionMistakes(t *testing.T) {
 	t.Parallel()
-	o, _, _ := at(t, map[string]string{"extensions.hcl": oneExtension + "extension \"agent\" {\n  path = \".\"\n}\n", "none.hcl": oneExtension, "file": ""})
+	o, _, _ := at(t, map[string]string{"extensions.hcl": oneExtension + "extension \"agent\" {\n  path = \".\"\n}\n", "none.hcl": oneExtension, "file": "", "extensions/there/manifest.yaml": ""})
 	none := o
 	none.Profile = filepath.Join(filepath.Dir(o.Profile), "none.hcl")
 	for _, c := range []struct {
@@ -101,11 +101,13 @@ func TestExtensionMistakes(t *testing.T) {
 		{NewExtension(o, strings.Repeat("x", 101)), "at most 100"},
 		{BuildExtension(t.Context(), o, "agnt", ""), "did you mean agent?"},
 		{BuildExtension(t.Context(), o, "nothing", ""), "declares agent"},
-		{BuildExtension(t.Context(), none, "agent", ""), "none at all"},
+		{BuildExtension(t.Context(), none, "agent", ""), "none at all: `go tool mage extension:new agent -profile=" + none.Profile + "` writes a first one"},
+		{BuildExtension(t.Context(), none, "there", ""), `does not declare it: add extension "there" { path = "extensions/there" }`},
+		{NewExtension(none, "there"), "is there already: declare it in " + none.Profile + ", or choose another name"},
 		{BuildExtension(t.Context(), o, "agent", "amd46"), `did you mean "amd64"?`},
 		{BuildExtension(t.Context(), o, "agent", ""), "extension manifest is missing"},
 		{PushExtension(t.Context(), o, "agent", ""), "extension manifest is missing"},
-		{CheckExtension(t.Context(), o, "nothing", "", ""), "no such path"},
+		{CheckExtension(t.Context(), o, "nothing", "", ""), "declares no such extension (it has agent), there is no such path"},
 		{CheckExtension(t.Context(), o, "./nothing", "", ""), "no such path"},
 		{CheckExtension(t.Context(), o, "nothing:v1", "", ""), "no such path"},
 		{CheckExtension(t.Context(), o, "agent", "", ""), "directory " + filepath.Dir(o.Profile) + ": load extension"},

@@ -140,5 +140,5 @@ func nothingFound(c *talos.Catalogue, find string, v talos.Version, notes []stri
 		}
 	}
 	return fmt.Errorf("find %q: no official extension of Talos %s has it in its name or description\n  %s", find, v,
-		strings.Join(append(notes, "`mage extensions` lists all"), "\n  "))
+		strings.Join(append(notes, "`go tool mage extensions` lists all"), "\n  "))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"regexp"
 	"strings"
@@ -73,8 +72,7 @@ func importID(ctx context.Context, o Options, id string, m migrate.Options) ([]b
 	if !ok || factory == "" {
 		factory = source.Factory
 	}
-	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime}))
-	file, err := source.Schematic(ctx, factory, id, log)
+	file, err := source.Schematic(ctx, factory, id, o.log())
 	if err != nil {
 		if factory != source.Factory {
 			err = fmt.Errorf("TALOSMITH_FACTORY: %w", err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"path/filepath"
 
 	"github.com/talosmith/talosmith/pkg/inspect"
@@ -46,8 +45,7 @@ func (o InspectOptions) open(ctx context.Context, ref string, allFiles bool) (*i
 	if err != nil {
 		return nil, fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
 	}
-	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: dropTime}))
-	sources := source.New(source.Options{Bundle: bundleFile(o.Env), Cache: filepath.Join(cache, "downloads"), Mirrors: mirrors, Log: log})
+	sources := source.New(source.Options{Bundle: bundleFile(o.Env), Cache: filepath.Join(cache, "downloads"), Mirrors: mirrors, Log: o.options().log()})
 	return inspect.Open(ctx, ref, inspect.Options{Sources: sources, Arch: o.Arch, AllFiles: allFiles})
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/talosmith/talosmith/pkg/imager"
@@ -32,13 +34,13 @@ func (s *Session) checkLock(lock *profile.Lock, res *imager.Resolution) error {
 	stale := res.Stale()
 	switch {
 	case lock == nil && s.locked():
-		return fmt.Errorf("%s is missing: run `mage lock` and commit it, or build with -locked=false", s.lockPath())
+		return fmt.Errorf("%s is missing: run %s and commit it, or build with -locked=false", s.lockPath(), s.o.mage("lock"))
 	case lock == nil:
-		s.print.note(fmt.Sprintf("no %s: names and tags were looked up anew; `mage lock` pins them", profile.LockName))
+		s.print.note(fmt.Sprintf("no %s: names and tags were looked up anew; %s pins them", filepath.Base(s.lockPath()), s.o.mage("lock")))
 	case len(stale) > 0 && s.locked():
-		return fmt.Errorf("%s does not match the profile: run `mage lock` and commit it:\n  %s", s.lockPath(), strings.Join(stale, "\n  "))
+		return fmt.Errorf("%s does not match the profile: run %s and commit it:\n  %s", s.lockPath(), s.o.mage("lock"), strings.Join(stale, "\n  "))
 	case len(stale) > 0:
-		s.print.note(fmt.Sprintf("%s does not match the profile, `mage lock` mends it:\n  %s", s.lockPath(), strings.Join(stale, "\n  ")))
+		s.print.note(fmt.Sprintf("%s does not match the profile, %s mends it:\n  %s", s.lockPath(), s.o.mage("lock"), strings.Join(stale, "\n  ")))
 	}
 	return nil
 }
@@ -56,7 +58,7 @@ func (s *Session) Lock(ctx context.Context, update string) error {
 		return moves
 	})
 	if !found && old == nil {
-		return fmt.Errorf("-update=%s: there is no %s yet: `mage lock` makes it", update, s.lockPath())
+		return fmt.Errorf("-update=%s: there is no %s yet: %s makes it", update, s.lockPath(), s.o.mage("lock"))
 	}
 	if !found {
 		return fmt.Errorf("-update=%s: %s pins no such name; it has %s", update, s.lockPath(), strings.Join(pinNames(old), ", "))
@@ -109,7 +111,7 @@ func (s *Session) reportMoved(ctx context.Context, lock *profile.Lock) error {
 		p, ok := lock.Find(f.Name)
 		if reference, digest, _ := p.For(f.Arch); ok && digest != f.Artifact.Index && !reported[f.Name] {
 			reported[f.Name] = true
-			s.print.note(fmt.Sprintf("%s: %s is %s now, %s stays locked; `mage lock -update=%s` follows", f.Name, reference, f.Artifact.Index, digest, f.Name))
+			s.print.note(fmt.Sprintf("%s: %s is %s now, %s stays locked; %s follows", f.Name, reference, f.Artifact.Index, digest, s.o.mage("lock", "-update="+f.Name)))
 		}
 	}
 	return nil
@@ -122,7 +124,7 @@ func (s *Session) CheckLock(ctx context.Context) error {
 		return err
 	}
 	if old == nil {
-		return fmt.Errorf("%s is missing: run `mage lock` and commit it", s.lockPath())
+		return fmt.Errorf("%s is missing: run %s and commit it", s.lockPath(), s.o.mage("lock"))
 	}
 	g, _, err := s.resolve(ctx, imager.Request{Lock: old})
 	if err != nil {
@@ -133,7 +135,7 @@ func (s *Session) CheckLock(ctx context.Context) error {
 		fmt.Fprintln(s.o.Stdout, w)
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("%s does not match the profile: run `mage lock`: %w", s.lockPath(), ErrShown)
+		return fmt.Errorf("%s does not match the profile: run %s: %w", s.lockPath(), s.o.mage("lock"), ErrShown)
 	}
 	fmt.Fprintf(s.o.Stdout, "%s matches the profile: %d pins\n", s.lockPath(), len(old.Pins))
 	return nil
@@ -170,9 +172,9 @@ func lockChanges(old, lock *profile.Lock) (lines []string) {
 		before, ok := old.Find(p.Name)
 		switch {
 		case !ok:
-			lines = append(lines, fmt.Sprintf("added    %s %s %s", p.Name, p.Version, p.Digest))
+			lines = append(lines, "added    "+pinText(p.Name, p))
 		case before.Digest != p.Digest || before.Version != p.Version || before.Reference != p.Reference:
-			lines = append(lines, fmt.Sprintf("moved    %s %s %s -> %s %s", p.Name, before.Version, before.Digest, p.Version, p.Digest))
+			lines = append(lines, "moved    "+pinText(p.Name, before)+" -> "+pinText("", p))
 		case !maps.Equal(before.Architectures, p.Architectures) || before.From != p.From:
 			lines = append(lines, fmt.Sprintf("changed  %s", p.Name))
 		}
@@ -185,4 +187,9 @@ func lockChanges(old, lock *profile.Lock) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// pinText is a name with what it is pinned to; Talos's own images have no version beside their tag.
+func pinText(name string, p profile.Pin) string {
+	return strings.Join(slices.DeleteFunc([]string{name, p.Version, p.Digest}, func(s string) bool { return s == "" }), " ")
 }

@@ -45,6 +45,9 @@ func TestLockChanges(t *testing.T) {
 	if diff := cmp.Diff([]string{"added    a 1 d"}, lockChanges(nil, old)); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff([]string{"added    talos/imager d"}, lockChanges(nil, profile.NewLock("v1.13.9", []profile.Pin{{Name: "talos/imager", Digest: "d"}}))); diff != "" {
+		t.Error(diff)
+	}
 	if diff := cmp.Diff([]string{"removed  a"}, lockChanges(old, profile.NewLock("v1.13.9", nil))); diff != "" {
 		t.Error(diff)
 	}
@@ -59,7 +62,7 @@ func TestUpdateWithoutLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Lock(t.Context(), "siderolabs/gvisor"); err == nil || !strings.Contains(err.Error(), "extensions.lock.json yet: `mage lock` makes it") {
+	if err := s.Lock(t.Context(), "siderolabs/gvisor"); err == nil || !strings.Contains(err.Error(), "extensions.lock.json yet: "+o.mage("lock")+" makes it") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -157,11 +160,11 @@ func TestLockAndMovingTags(t *testing.T) {
 	}
 
 	// Without a lock a build says that it looks everything up; where it has to be locked, it is refused. So is a check of the lock.
-	refused("no lock", "extensions.lock.json is missing: run `mage lock` and commit it, or build with -locked=false")
+	refused("no lock", "extensions.lock.json is missing: run "+o.mage("lock")+" and commit it, or build with -locked=false")
 	for _, locked := range []Options{{Env: env}, {Env: inCI, Locked: new(false)}} {
 		c.o.Env, c.o.Locked = locked.Env, locked.Locked
 		_, said, _ := c.call(build) // in vain: the release has nothing to boot
-		wants("no lock", said, "note: no extensions.lock.json: names and tags were looked up anew; `mage lock` pins them")
+		wants("no lock", said, "note: no extensions.lock.json: names and tags were looked up anew; "+o.mage("lock")+" pins them")
 	}
 	c.o = o
 	if _, err := checked(); err == nil || !strings.Contains(err.Error(), "is missing") {
@@ -184,7 +187,7 @@ func TestLockAndMovingTags(t *testing.T) {
 	second := agent("two")
 	out, said := c.lock("")
 	wants("a moved tag", out, "unchanged, 4 pins")
-	wants("a moved tag", said, "note: extension.agent: ghcr.io/siderolabs/agent:1 is "+second+" now, "+first+" stays locked; `mage lock -update=extension.agent` follows")
+	wants("a moved tag", said, "note: extension.agent: ghcr.io/siderolabs/agent:1 is "+second+" now, "+first+" stays locked; "+o.mage("lock", "-update=extension.agent")+" follows")
 	if again, err := os.ReadFile(name); err != nil || !bytes.Equal(again, text) {
 		t.Errorf("the lock has changed:\n%s%v", again, err)
 	}
@@ -215,7 +218,7 @@ func TestLockAndMovingTags(t *testing.T) {
 	if want := "siderolabs/crun (amd64): it is not in the lock\nsiderolabs/gvisor: the profile does not name it\n"; err == nil || out != want {
 		t.Errorf("checked: %v, printed\n%s", err, out)
 	}
-	refused("another profile", "does not match the profile: run `mage lock` and commit it:\n  siderolabs/crun (amd64): it is not in the lock")
+	refused("another profile", "does not match the profile: run "+o.mage("lock")+" and commit it:\n  siderolabs/crun (amd64): it is not in the lock")
 	_, said, _ = c.call(build)
-	wants("another profile", said, "extensions.lock.json does not match the profile, `mage lock` mends it:\n  siderolabs/crun (amd64): it is not in the lock")
+	wants("another profile", said, "extensions.lock.json does not match the profile, "+o.mage("lock")+" mends it:\n  siderolabs/crun (amd64): it is not in the lock")
 }

@@ -42,7 +42,7 @@ func Format(o Options, check bool) error {
 		return err
 	}
 	if check && len(changed) > 0 {
-		return fmt.Errorf("%s not in the canonical style: run `mage fmt`", count(len(changed), "file"))
+		return fmt.Errorf("%s not in the canonical style: run %s", count(len(changed), "file"), s.o.mage("fmt"))
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func TestValidateLooksIntoExtensions(t *testing.T) {
 func TestFormat(t *testing.T) {
 	t.Parallel()
 	o, stdout, _ := at(t, map[string]string{"extensions.hcl": strings.ReplaceAll(small, "  path", "path")})
-	if err := Format(o, true); err == nil || !strings.Contains(err.Error(), "1 file not in the canonical style: run `mage fmt`") {
+	if err := Format(o, true); err == nil || !strings.Contains(err.Error(), "1 file not in the canonical style: run `go tool mage fmt -profile="+o.Profile+"`") {
 		t.Error(err)
 	}
 	if err := Format(o, false); err != nil {
@@ -109,5 +109,18 @@ func TestFormat(t *testing.T) {
 	o, _, stderr := at(t, map[string]string{"extensions.hcl": "talos {"})
 	if err := Format(o, false); !errors.Is(err, ErrShown) || !strings.Contains(stderr.String(), "line 1") {
 		t.Errorf("%v\n%s", err, stderr)
+	}
+}
+
+// TestMageCommand: what a message tells to run can be pasted into a shell, and is about the same profile.
+func TestMageCommand(t *testing.T) {
+	t.Parallel()
+	for profile, want := range map[string]string{
+		"": "`go tool mage lock`", "extensions.hcl": "`go tool mage lock`", "clusters/a.hcl": "`go tool mage lock -profile=clusters/a.hcl`",
+		"mein Cluster": "`go tool mage lock '-profile=mein Cluster'`",
+	} {
+		if got := (Options{Profile: profile}).mage("lock"); got != want {
+			t.Errorf("%q: %s, want %s", profile, got, want)
+		}
 	}
 }

@@ -61,7 +61,7 @@ func TestAirGap(t *testing.T) {
 	call := func(env map[string]string, args ...string) run { return run{dir: dir, env: env, args: args} }
 
 	// No lock, then one that does not fit.
-	if res := call(online, "bundle", "bundle.tar").do(t); res.code != 1 || !strings.Contains(res.stderr, "extensions.lock.json is missing") || !strings.Contains(res.stderr, "run `mage lock`") {
+	if res := call(online, "bundle", "bundle.tar").do(t); res.code != 1 || !strings.Contains(res.stderr, "extensions.lock.json is missing") || !strings.Contains(res.stderr, "run `go tool mage lock`") {
 		t.Errorf("without a lock: %s", res)
 	}
 	call(online, "lock").must(t)
@@ -137,7 +137,7 @@ func TestAirGap(t *testing.T) {
 	write(t, filepath.Join(other, "extensions.hcl"), strings.Replace(profile, `"siderolabs/fuse3"`, `"siderolabs/crun"`, 1))
 	env := map[string]string{"TALOSMITH_CACHE": filepath.Join(dir, "empty"), "TALOSMITH_FROM": bundle}
 	res, attempts = run{dir: other, env: env, args: []string{"iso"}}.alone(t)
-	for _, want := range []string{"Extension not found", "extensions.hcl line 10", "ghcr.io/siderolabs/crun", "is not in the bundle " + bundle, "run `mage bundle` again", "#not-in-bundle"} {
+	for _, want := range []string{"Extension not found", "extensions.hcl line 10", "ghcr.io/siderolabs/crun", "is not in the bundle " + bundle, "run `go tool mage bundle` again", "#not-in-bundle"} {
 		if res.code != 1 || attempts != "0" || !strings.Contains(res.stderr, want) {
 			t.Errorf("no %q, %s attempts: %s", want, attempts, res)
 		}

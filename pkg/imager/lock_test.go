@@ -206,7 +206,7 @@ func TestBadLocks(t *testing.T) {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := profile.ReadLock(name); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "remove it and run `mage lock`") {
+		if _, err := profile.ReadLock(name); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "remove it and run `go tool mage lock`") {
 			t.Errorf("%q: error %v, want one with %q", text, err, want)
 		}
 	}

@@ -384,7 +384,7 @@ func (r *resolver) locate(e profile.ExtensionRef, arch string, catalogue *talos.
 	}
 	entry, alias, ok := catalogue.Find(e.Name)
 	if !ok {
-		r.report(hcl.DiagError, e.Range, "Unknown extension", "The catalogue of Talos %s has no extension %q.%s `mage extensions` lists all.",
+		r.report(hcl.DiagError, e.Range, "Unknown extension", "The catalogue of Talos %s has no extension %q.%s `go tool mage extensions` lists all.",
 			r.p.Talos.Version, e.Name, why(e.Name, r.p.Talos.Version, catalogue))
 		return ref, "", false
 	}

@@ -128,7 +128,7 @@ func (c *checker) sizes() {
 	if c.Sizes == nil {
 		return
 	}
-	const table = "`mage check` shows what each extension takes"
+	const table = "`go tool mage check` shows what each extension takes"
 	for _, fit := range c.Sizes.Fits(c.Facts, c.Outputs) {
 		p := fit.Percent()
 		if p < nearlyFull {

@@ -40,6 +40,8 @@ func Load(name string, o Options) (*Profile, hcl.Diagnostics) {
 	names, isDir := diags.find(name)
 	if isDir {
 		p.Dir = name
+	} else {
+		p.file = name
 	}
 	var bodies []*hclsyntax.Body
 	total := 0
@@ -74,7 +76,7 @@ func (d *diagnostics) find(name string) (names []string, isDir bool) {
 	st, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.addAbsent("No profile", "There is no "+name+". `mage init` writes a first one; -profile=PATH names another file or a directory.")
+		d.addAbsent("No profile", "There is no "+name+". `go tool mage init` writes a first one; -profile=PATH names another file or a directory.")
 		return nil, false
 	case err != nil:
 		d.addAbsent("Unreadable file", "Can't read "+name+": "+cause(err)+".")

@@ -15,8 +15,10 @@ import (
 	"github.com/talosmith/talosmith/internal/atomicfile"
 )
 
-// LockName is the file beside a profile that pins what it names.
-const LockName = "extensions.lock.json"
+// LockName is the file beside extensions.hcl, or in a directory of files, that pins what the profile names.
+const LockName = "extensions" + lockSuffix
+
+const lockSuffix = ".lock.json"
 
 // lockVersion is that of the file's form.
 const lockVersion = 1
@@ -58,8 +60,14 @@ func (p Pin) For(arch string) (reference, digest string, ok bool) {
 	return cmp.Or(a.Reference, p.Reference), cmp.Or(a.Index, p.Digest), ok
 }
 
-// LockPath is where a profile's lock lies.
-func (p *Profile) LockPath() string { return filepath.Join(p.Dir, LockName) }
+// LockPath is where a profile's lock lies: beside a file, with its name, so that two profiles in one directory don't share one.
+func (p *Profile) LockPath() string {
+	if p.file == "" {
+		return filepath.Join(p.Dir, LockName)
+	}
+	name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(p.file), ".json"), ".hcl")
+	return filepath.Join(p.Dir, name+lockSuffix)
+}
 
 // ReadLock reads a lock; nil where there is none.
 func ReadLock(name string) (*Lock, error) {
@@ -81,7 +89,7 @@ func ReadLock(name string) (*Lock, error) {
 }
 
 // relock is what to do with a lock that can't be read. Nobody does so unasked: what it pins would move.
-const relock = "take the committed one, or remove it and run `mage lock`"
+const relock = "take the committed one, or remove it and run `go tool mage lock`"
 
 func parseLock(name string, b []byte) (*Lock, error) {
 	l := new(Lock)

@@ -23,6 +23,8 @@ type Profile struct {
 
 	// Dir is the directory of the profile. Paths in a Profile are already joined with it.
 	Dir string
+	// file is the profile's, as it was named; empty where it is a directory.
+	file string
 	// Files are the sources, by the name that ranges have, for [WriteDiagnostics].
 	Files map[string]*hcl.File
 }

@@ -114,7 +114,7 @@ func (b *bundle) list() error {
 	}
 	for _, name := range []string{"oci-layout", "index.json"} {
 		if docs[name] == nil {
-			return fmt.Errorf("%s is missing: it was not made by `mage bundle`", name)
+			return fmt.Errorf("%s is missing: it was not made by `go tool mage bundle`", name)
 		}
 	}
 	if b.index, err = parseIndex(docs["index.json"]); err == nil && b.index == nil {
@@ -168,7 +168,7 @@ func sparse(h *tar.Header) bool {
 
 // lacks is the error for what is not in a bundle.
 func (b *bundle) lacks(what string) error {
-	return fmt.Errorf("%w: %s is not in the bundle %s, and TALOSMITH_FROM keeps the network out: run `mage bundle` again where there is one (%s)",
+	return fmt.Errorf("%w: %s is not in the bundle %s, and TALOSMITH_FROM keeps the network out: run `go tool mage bundle` again where there is one (%s)",
 		ErrNotFound, what, b.name, errdoc.Link(classBundled))
 }
 

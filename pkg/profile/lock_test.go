@@ -1,0 +1,30 @@
+package profile_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/talosmith/talosmith/pkg/profile"
+)
+
+// TestLockPath: two profiles in one directory have a lock each.
+func TestLockPath(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, want := range map[string]string{
+		"extensions.hcl": "extensions.lock.json", "extensions.hcl.json": "extensions.lock.json", "edge.hcl": "edge.lock.json", "edge.json": "edge.lock.json",
+		"a.b.hcl": "a.b.lock.json", "plain": "plain.lock.json", "": "extensions.lock.json",
+	} {
+		name := filepath.Join(dir, name)
+		if _, err := os.Stat(name); err != nil {
+			if err := os.WriteFile(name, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, _ := profile.Load(name, profile.Options{})
+		if got := p.LockPath(); got != filepath.Join(dir, want) {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
