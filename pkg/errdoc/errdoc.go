@@ -39,6 +39,10 @@ var summaries = map[string]string{
 	"Kernel argument without effect":    "argument",
 	"Kernel command line":               "cmdline",
 	"Label not allowed":                 "not-allowed",
+	"Missing attribute":                 "missing",
+	"Missing block":                     "missing",
+	"Missing label":                     "missing",
+	"Missing source":                    "missing",
 	"More mistakes":                     "too-much",
 	"Much memory":                       "memory",
 	"Nearly too large":                  "size",
@@ -67,9 +71,9 @@ var summaries = map[string]string{
 	"Wrong type":                        "wrong-type",
 }
 
-// firstWords of summaries give the class of all others.
+// firstWords of summaries give the class of all others; but for "Missing", with which many of HCL's begin.
 var firstWords = map[string]string{
-	"Bad": "bad-value", "Duplicate": "duplicate", "Missing": "missing", "Repeated": "duplicate", "Too": "too-much", "Unknown": "unknown-name",
+	"Bad": "bad-value", "Duplicate": "duplicate", "Repeated": "duplicate", "Too": "too-much", "Unknown": "unknown-name",
 }
 
 // CheckPrefix begins the summary of a diagnostic about a finding, before its code.

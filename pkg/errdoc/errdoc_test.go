@@ -16,6 +16,8 @@ func TestClass(t *testing.T) {
 		"Extension siderolabs/gvisor: 1 error": Findings,
 		"Extension not found":                  "extension-not-found",
 		"Unclosed object":                      Syntax,
+		"Missing attribute":                    "missing",
+		"Missing item separator":               Syntax,
 		"":                                     Syntax,
 	} {
 		if got := Class(summary); got != want {

@@ -160,6 +160,10 @@ func (d *decoder) unknownAttribute(spec *blockSpec, label string, a *hclsyntax.A
 			"A profile has no attributes outside of its blocks. For a value of your own, write: locals { %s = … }", a.Name)
 		return
 	}
+	if a.Name == "secureboot" { // the official tools' name
+		d.add(a.NameRange, "Unknown attribute", "Images for SecureBoot are not built here: nothing is signed. Remove %q, and switch SecureBoot off.", a.Name)
+		return
+	}
 	var known []string
 	for _, row := range spec.attributes {
 		if row.applies(label) && !spec.anyName {

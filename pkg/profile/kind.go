@@ -133,7 +133,7 @@ func decodeSize(d *decoder, s *setting, v cty.Value) any {
 		return nil
 	case n*unit%sectorSz != 0:
 		d.add(at, summary,
-			"%s is not a multiple of %d bytes, a disk's sector. Write %d.", quote(written), sectorSz, (n*unit/sectorSz+1)*sectorSz)
+			"%s is not a multiple of %d bytes, a disk's sector. Write \"%dMiB\".", quote(written), sectorSz, n*unit>>20+1) // which every format can have
 		return nil
 	}
 	return n * unit

@@ -76,7 +76,7 @@ func (d *diagnostics) find(name string) (names []string, isDir bool) {
 	st, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.addAbsent("No profile", "There is no "+name+". `go tool mage init` writes a first one; -profile=PATH names another file or a directory.")
+		d.addAbsent("No profile", "There is no "+name+". "+insteadOf(name))
 		return nil, false
 	case err != nil:
 		d.addAbsent("Unreadable file", "Can't read "+name+": "+cause(err)+".")
@@ -102,6 +102,21 @@ func (d *diagnostics) find(name string) (names []string, isDir bool) {
 		names = nil
 	}
 	return names, true
+}
+
+// insteadOf says what a profile that is not there could be: one beside it, else a first one.
+func insteadOf(name string) string {
+	var beside []string
+	entries, _ := os.ReadDir(filepath.Dir(name))
+	for _, e := range entries {
+		if isProfile(e.Name()) && !e.IsDir() {
+			beside = append(beside, filepath.Join(filepath.Dir(name), e.Name()))
+		}
+	}
+	if len(beside) > 0 {
+		return didYouMean(name, beside) + " -profile=PATH names a file or a directory."
+	}
+	return "`go tool mage init` writes a first one; -profile=PATH names another file or a directory."
 }
 
 func isProfile(name string) bool {

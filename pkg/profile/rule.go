@@ -131,7 +131,8 @@ func parseReference(s, what, example string) (tag, digest, wrong string) {
 	}
 	if !strings.ContainsAny(m[1], ".:") && m[1] != "localhost" {
 		return "", "", fmt.Sprintf(
-			`%s does not begin with a registry's host (%q has neither "." nor ":"). Write it out, such as "docker.io/%s".`, quote(s), m[1], s)
+			`%s does not begin with a registry's host (%q has neither "." nor ":"). Write it out, such as "docker.io/%s%s".`, quote(s), m[1],
+			strings.ToLower(m[1]), s[len(m[1]):])
 	}
 	return m[3], m[4], ""
 }

@@ -336,8 +336,16 @@ func (e *evaluator) validate(b *block) {
 		if _, ok := e.env(b.label); ok {
 			from = "environment"
 		}
-		e.add(condition.expr.Range(), "Invalid value of a variable", "%s The value of %q comes from the %s.", text.AsString(), b.label, from)
+		e.add(condition.expr.Range(), "Invalid value of a variable", "%s The value of %q comes from the %s.", sentence(text.AsString()), b.label, from)
 	}
+}
+
+// sentence ends a text with a full stop where it has no end, as another sentence follows.
+func sentence(text string) string {
+	if text = strings.TrimSpace(text); strings.HasSuffix(text, ".") || strings.HasSuffix(text, "!") || strings.HasSuffix(text, "?") {
+		return text
+	}
+	return text + "."
 }
 
 // convert converts an attribute's value, or reports that it can't.

@@ -32,7 +32,8 @@ image "metal" "second" {
     size = "8GiB"
   }
   output "disk" {
-    sise = "8GiB"
+    sise       = "8GiB"
+    secureboot = true
     security {}
   }
 }

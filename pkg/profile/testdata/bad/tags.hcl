@@ -62,3 +62,9 @@ image "other" {
     tag = "registry.corp/installer:v1.13.9"
   }
 }
+
+image "host_in_capitals" {
+  output "installer" {
+    tag = "Corp/installer:v1-RC"
+  }
+}

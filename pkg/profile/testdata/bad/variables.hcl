@@ -47,6 +47,14 @@ variable "level" {
   }
 }
 
+variable "tone" {
+  default = "x"
+  validation {
+    condition     = tone == "y"
+    error_message = "be kind"
+  }
+}
+
 variable "local" {
   default = "x"
 }

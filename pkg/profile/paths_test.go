@@ -1,8 +1,10 @@
 package profile_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/talosmith/talosmith/pkg/profile"
@@ -27,4 +29,23 @@ func TestLockPath(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
+}
+
+// TestNoProfile: what is not there is most often misspelled; where there is nothing yet, a first profile can be written.
+func TestNoProfile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	refused := func(want string) {
+		t.Helper()
+		_, diags := profile.Load(filepath.Join(dir, "extension.hcl"), profile.Options{})
+		if len(diags) != 1 || !strings.Contains(diags[0].Detail, want) {
+			t.Errorf("%v, want %q", diags, want)
+		}
+	}
+	refused("`go tool mage init` writes a first one")
+	there := filepath.Join(dir, "extensions.hcl")
+	if err := os.WriteFile(there, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refused(fmt.Sprintf("Did you mean %q? -profile=PATH", there))
 }
