@@ -63,7 +63,7 @@ func TestPlan(t *testing.T) {
 	lines := strings.Join(regexp.MustCompile(`(?m)[ ]{2,}`).Split(text, -1), "|")
 	for _, want := range []string{
 		"metal|amd64|Talos v1.13.9 for metal\n", "|console=ttyS1|" + o.Profile + ":7\n", "|(console=tty0)|platform, removed by " + o.Profile + ":7\n",
-		"|The outputs that have them: iso, disk, installer.\n|kernel: carries no kernel command line.\n",
+		"|The outputs that have them: iso, disk, installer.\n|kernel: no kernel command line.\n",
 		"|0|siderolabs/gvisor|20260101.0|core|", "|1|siderolabs/iscsi-tools|v0.1.6|contrib|",
 		"|disk|metal-amd64.raw.zst|4.1 GiB|dual-boot|EFI 2.1 GiB, BIOS 1.0 MiB, BOOT 2.0 GiB, META 1.0 MiB|-\n",
 		"|EFI|2.0 GiB|?|?|two UKIs\n", "|ghcr.io/siderolabs/imager:v1.13.9|112 B|112 B|sha256:",

@@ -75,7 +75,7 @@ func TestDescribe(t *testing.T) {
 	if a := img.Args[0]; !slices.Equal(a.Reaches, []talos.Kind{"iso", "disk", "installer", "cmdline", "uki"}) || !slices.Equal(a.Misses, []talos.Kind{"initramfs", "kernel"}) {
 		t.Errorf("the first argument %+v", a)
 	}
-	if k := img.Outputs[4]; k.Kind != talos.KindKernel || k.Cmdline != nil || *k.Note != "carries no kernel command line" || k.Size != nil {
+	if k := img.Outputs[4]; k.Kind != talos.KindKernel || k.Cmdline != nil || *k.Note != "no kernel command line" || k.Size != nil {
 		t.Errorf("kernel %+v", k)
 	}
 	if c := img.Outputs[5]; c.Kind != talos.KindCmdline || *c.Size != int64(len(*c.Cmdline)) || c.Note != nil {

@@ -322,11 +322,18 @@ func TestPush(t *testing.T) {
 	r := w.run()
 	res, jobs, _ := imager.Resolve(t.Context(), r.profile(untagged), imager.Request{Kinds: []talos.Kind{talos.KindInstaller}}, r.src)
 	_, err := imager.Push(t.Context(), imager.Plan(res, r.src, nil), jobs, imager.Options{Out: r.out(), Store: r.store, Sources: r.src})
-	if err == nil || !strings.Contains(err.Error(), "image metal: ") || !strings.Contains(err.Error(), "add a tag to the output") {
+	if err == nil || !strings.Contains(err.Error(), "image metal: ") || !strings.Contains(err.Error(), "tag = \"registry.example.com/talos/installer:v1.13.9-metal\"") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := r.src.Resolve(t.Context(), source.Ref{Image: w.host + "/mine/other:1"}, "amd64"); !errors.Is(err, source.ErrNotFound) || len(r.ran) > 0 {
 		t.Errorf("it is pushed: %v; steps %v", err, r.ran)
+	}
+	// What a registry refuses is told once.
+	refused := strings.Replace(untagged, "output \"installer\" {}", "output \"installer\" {\n tag = \"127.0.0.1:1/mine/other:1\"\n }", 1)
+	res, jobs, _ = imager.Resolve(t.Context(), r.profile(refused), imager.Request{Kinds: []talos.Kind{talos.KindInstaller}, Image: "metal"}, r.src)
+	_, err = imager.Push(t.Context(), imager.Plan(res, r.src, nil), jobs, imager.Options{Out: r.out(), Store: r.store, Sources: r.src})
+	if err == nil || !strings.HasPrefix(err.Error(), "push 127.0.0.1:1/mine/other:1: ") || strings.Count(err.Error(), "push") != 1 {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -398,7 +405,7 @@ image "metal" {
 }
 `, imager.Request{})
 	rest := diagText(err)
-	for _, want := range []string{`no extension "siderolabs/tinny". Did you mean "siderolabs/tiny"?`, "nobody/home:1", `"siderolabs/nothing-like-it"`} { // in the source's order
+	for _, want := range []string{"extensions.hcl:5,", "nobody/home:1", `no extension "siderolabs/tinny". Did you mean "siderolabs/tiny"?`, `"siderolabs/nothing-like-it"`} { // in the source's order
 		_, after, ok := strings.Cut(rest, want)
 		if !ok {
 			t.Errorf("missing %q in\n%s", want, diagText(err))
@@ -409,10 +416,12 @@ image "metal" {
 		req  imager.Request
 		want string
 	}{
-		{imager.Request{Kinds: []talos.Kind{talos.KindISO}}, `output "iso" {}`},
+		{imager.Request{Kinds: []talos.Kind{talos.KindISO}}, "No image declares an output \"iso\". Add this line to an image block:\n\n  output \"iso\" {}"},
+		{imager.Request{Kinds: []talos.Kind{talos.KindDisk}, Image: "metal"},
+			"The image \"metal\" declares no output \"disk\"; those that do: cloud. Add this line to its block:\n\n  output \"disk\" {}"},
 		{imager.Request{Image: "metall"}, `Did you mean "metal"?`},
 	} {
-		_, err := w.run().try("talos {\n version = \"v1.13.9\"\n}\nimage \"metal\" {\n output \"uki\" {}\n}\n", c.req)
+		_, err := w.run().try("talos {\n version = \"v1.13.9\"\n}\nimage \"metal\" {\n output \"uki\" {}\n}\nimage \"cloud\" {\n output \"disk\" {}\n}\n", c.req)
 		if err == nil || !strings.Contains(diagText(err), c.want) {
 			t.Errorf("error %v, want one with %q", err, c.want)
 		}

@@ -27,7 +27,7 @@ func Push(ctx context.Context, g *Graph, jobs []Job, o Options) (pushed []Pushed
 	groups := installerGroups(g, jobs)
 	for _, same := range groups { // before anything is made, or pushed
 		if t, out := g.Targets[same[0].Target], same[0].Output; out.Tag == "" || strings.HasPrefix(out.Tag, localHost) {
-			err = errors.Join(err, fmt.Errorf("image %s: %s: nowhere to push to: add a tag to the output \"installer\", such as tag = \"registry.example.com/talos/installer:%s\"",
+			err = errors.Join(err, fmt.Errorf("image %s: %s: nowhere to push to: add a tag to the output \"installer\", such as tag = \"registry.example.com/talos/installer:%s-%[1]s\"",
 				t.Image.Name, out.Range, t.Facts.Version))
 		}
 	}
@@ -56,7 +56,7 @@ func Push(ctx context.Context, g *Graph, jobs []Job, o Options) (pushed []Pushed
 		}
 		p := Pushed{Image: first.Image.Name, Talos: first.Facts.Version.String(), Tag: tag}
 		if p.Digest, err = push(ctx, o, tag, images); err != nil {
-			return pushed, fmt.Errorf("push %s: %w", tag, err)
+			return pushed, err // which names the tag
 		}
 		pushed = append(pushed, p)
 	}

@@ -159,9 +159,28 @@ func (r *resolver) targets(req Request) (jobs []Job) {
 		}
 	}
 	if len(images) > 0 && len(jobs) == 0 {
-		r.report(hcl.DiagError, images[0].Range, "No such output", "No image declares an output %q. Add this line to an image block:\n\n  output %q {}\n", req.Kinds[0], req.Kinds[0])
+		r.noSuchOutput(req, images)
 	}
 	return jobs
+}
+
+// noSuchOutput says which images declare what was asked of others, if any do.
+func (r *resolver) noSuchOutput(req Request, images []*profile.Image) {
+	kind, who, where := req.Kinds[0], "No image declares an output", "an image block"
+	if req.Image != "" {
+		who, where = fmt.Sprintf("The image %q declares no output", req.Image), "its block"
+	}
+	var others []string
+	for _, img := range r.p.Images {
+		if len(req.outputs(img)) > 0 {
+			others = append(others, img.Name)
+		}
+	}
+	have := ""
+	if len(others) > 0 {
+		have = "; those that do: " + strings.Join(others, ", ")
+	}
+	r.report(hcl.DiagError, images[0].Range, "No such output", "%s %q%s. Add this line to %s:\n\n  output %[2]q {}\n", who, kind, have, where)
 }
 
 // why says why an extension is not in a catalogue, or what could be meant.
@@ -346,7 +365,11 @@ func (r *resolver) target(t *Target, catalogue *talos.Catalogue, installer bool)
 		r.work.Go(func() error {
 			a, err := r.resolve(r.ctx, lockName(e), ref, t.Arch, from)
 			if err != nil {
-				r.report(hcl.DiagError, e.Range, "Extension not found", "%v.", err)
+				at := e.Range
+				if e.Declared != nil { // what is to be mended stands there
+					at = e.Declared.Range
+				}
+				r.report(hcl.DiagError, at, "Extension not found", "%v.", err)
 				return nil
 			}
 			t.Extensions[i] = Extension{ExtensionRef: e, Artifact: a, From: from}

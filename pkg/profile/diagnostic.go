@@ -19,6 +19,9 @@ func WriteDiagnostics(w io.Writer, files map[string]*hcl.File, diags hcl.Diagnos
 	var linked hcl.Diagnostics
 	for _, d := range diags {
 		more := *d
+		if d.Subject != nil && d.Subject.Filename == "" { // of what no file has
+			more.Subject = nil
+		}
 		more.Detail = strings.TrimRight(d.Detail, "\n") + "\n" + errdoc.Link(errdoc.Class(d.Summary))
 		linked = append(linked, &more)
 	}

@@ -59,7 +59,7 @@ func (f Facts) Bootloader(k Kind, secureBoot bool) Bootloader {
 func (f Facts) CarriesCmdline(k Kind, secureBoot bool) (carries bool, why string) {
 	switch {
 	case k == KindKernel || k == KindInitramfs:
-		return false, "carries no kernel command line"
+		return false, "no kernel command line"
 	case k != KindInstaller || secureBoot:
 	case !f.SDBootUEFI:
 		return false, fmt.Sprintf("the installer of Talos %s composes the kernel command line on the machine: machine.install.extraKernelArgs adds to it", f.Version)
