@@ -85,7 +85,7 @@ func CachePrune(ctx context.Context, o Options, size, age string) error {
 		return fmt.Errorf("prune %s: %w: nothing was built yet", cache, err)
 	}
 	removed, err := store.Prune(ctx, filepath.Join(cache, storeDir), cacheFolders(cache), store.Limits{Size: most, Since: time.Now().Add(-oldest)})
-	fmt.Fprintf(o.Stdout, "removed %d files, %s\n", removed.Files, amount(removed.Bytes))
+	fmt.Fprintf(o.Stdout, "removed %s, %s\n", count(removed.Files, "file"), amount(removed.Bytes))
 	return err
 }
 

@@ -49,7 +49,7 @@ all 4 8.0 KiB
 		t.Errorf("got\n%s", got)
 	}
 	out.Reset()
-	if err := CachePrune(t.Context(), o, PruneSize, PruneAge); err != nil || out.String() != "removed 1 files, 2.0 KiB\n" {
+	if err := CachePrune(t.Context(), o, PruneSize, PruneAge); err != nil || out.String() != "removed 1 file, 2.0 KiB\n" {
 		t.Errorf("printed %q, %v", out.String(), err)
 	}
 	if err := CachePrune(t.Context(), o, "2KiB", "30d"); err != nil {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/talosmith/talosmith/pkg/profile"
+	"github.com/talosmith/talosmith/pkg/talos"
 )
 
 // Matrix is how a profile's builds are spread over machines: an image each.
@@ -39,7 +41,13 @@ func PrintMatrix(o Options, m Matrix) error {
 		}
 		s.print.note("the profile has no store that the jobs could share: " + remedy)
 	}
-	g := group(s.Profile)
+	images, err := s.imagesFor(m.Target)
+	if err != nil {
+		return err
+	}
+	p := *s.Profile
+	p.Images = images
+	g := group(&p)
 	g.command = []string{"go", "tool", "mage", m.Target}
 	if o.Profile != "" {
 		g.command = append(g.command, "-profile="+o.Profile)
@@ -61,6 +69,27 @@ func PrintMatrix(o Options, m Matrix) error {
 		_, err = s.o.Stdout.Write(b.Bytes())
 	}
 	return err
+}
+
+// needs are the outputs without which a target has nothing to do.
+var needs = map[string]talos.Kind{
+	"iso": talos.KindISO, "disk": talos.KindDisk, "installer": talos.KindInstaller, "push": talos.KindInstaller, "pxe": talos.KindPXE,
+}
+
+// imagesFor are the images that a target is of use for: a job for another one would fail.
+func (s *Session) imagesFor(target string) ([]*profile.Image, error) {
+	kind, only := needs[target]
+	if !only {
+		return s.Profile.Images, nil
+	}
+	lacks := func(img *profile.Image) bool {
+		return !slices.ContainsFunc(img.Outputs, func(o profile.Output) bool { return o.Kind == kind })
+	}
+	images := slices.DeleteFunc(slices.Clone(s.Profile.Images), lacks)
+	if len(images) == 0 {
+		return nil, fmt.Errorf("%s: no image declares an output %q, which -target=%s wants", s.o.Profile, kind, target)
+	}
+	return images, nil
 }
 
 // groups are names of images, and the command that builds one when "-image=NAME" follows.

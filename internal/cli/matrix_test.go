@@ -93,6 +93,10 @@ rest={"image":["small","rack-y","rack-z","arm","other-2"]}
 	if err != nil || text != github {
 		t.Errorf("%v: %s", err, text)
 	}
+	disks, err := matrix(t, matrixProfile, Matrix{Format: "github", Target: "disk"})
+	if want := "first={\"image\":[\"other-2\"]}\nrest=\n"; err != nil || disks != want {
+		t.Errorf("images without a disk have no job: %v: %s", err, disks)
+	}
 	single, err := matrix(t, matrixProfile[:strings.Index(matrixProfile, `image "rack"`)], Matrix{Format: "github", Target: "all"})
 	if want := "first={\"image\":[\"small\"]}\nrest=\n"; err != nil || single != want {
 		t.Errorf("%v: %s", err, single)
@@ -100,7 +104,7 @@ rest={"image":["small","rack-y","rack-z","arm","other-2"]}
 }
 
 func TestGitLabMatrix(t *testing.T) {
-	text, err := matrix(t, matrixProfile, Matrix{Format: "gitlab", Target: "push"})
+	text, err := matrix(t, matrixProfile, Matrix{Format: "gitlab", Target: "uki"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +123,7 @@ func TestGitLabMatrix(t *testing.T) {
 	if diff := cmp.Diff(indexes[2:], pipeline.Rest.Parallel.Matrix[0]["TALOSMITH_IMAGE"]); diff != "" {
 		t.Error(diff)
 	}
-	if got := pipeline.First.Script[0]; got != `go tool mage push -profile=PROFILE -image="$TALOSMITH_IMAGE"` || pipeline.First.Stage != "first" {
+	if got := pipeline.First.Script[0]; got != `go tool mage uki -profile=PROFILE -image="$TALOSMITH_IMAGE"` || pipeline.First.Stage != "first" {
 		t.Errorf("script %q, stage %q", got, pipeline.First.Stage)
 	}
 }
@@ -185,6 +189,7 @@ image "many" {
 		{"format", matrixProfile, Matrix{Format: "jenkins"}, "there are json, github and gitlab"},
 		{"no store", strings.Replace(matrixProfile, "store {\n  registry = \"registry.corp/cache/talosmith\"\n}", "", 1),
 			Matrix{Format: "kubernetes", Container: "x"}, "no store that the pods could share"},
+		{"nothing to push", matrixProfile, Matrix{Format: "json", Target: "push"}, `no image declares an output "installer", which -target=push wants`},
 		{"no container", matrixProfile, Matrix{Format: "kubernetes"}, "-container=REFERENCE"},
 		{"github", fmt.Sprintf(many, maxGitHub+2), Matrix{Format: "github"}, "at most 256 jobs"},
 		{"gitlab", fmt.Sprintf(many, maxGitLab+2), Matrix{Format: "gitlab"}, "at most 200 jobs"},

@@ -3,6 +3,7 @@ package targets
 import (
 	"cmp"
 	"context"
+	"errors"
 
 	"github.com/talosmith/talosmith/internal/cli"
 )
@@ -12,6 +13,9 @@ import (
 func Cache(ctx context.Context, prune *bool, size, age *string) error {
 	if prune != nil && *prune {
 		return cli.CachePrune(ctx, cli.Options{}, cmp.Or(value(size), cli.PruneSize), cmp.Or(value(age), cli.PruneAge))
+	}
+	if size != nil || age != nil {
+		return errors.New("cache: -size and -age say what -prune removes: add -prune")
 	}
 	return cli.CacheUse(cli.Options{})
 }

@@ -118,6 +118,9 @@ func (d *planDiff) differences() *inspect.Differences {
 	}
 	slices.SortStableFunc(d.claims, func(a, b claim) int { return cmp.Compare(a.rank, b.rank) })
 	for _, c := range d.claims {
+		if len(c.images) > 1 && (c.rank == removesImage || c.rank == addsImage) {
+			c.text += "s"
+		}
 		all.Summary = append(all.Summary, inspect.Shorten(c.text)+c.joint+few(c.images))
 	}
 	return all

@@ -113,7 +113,7 @@ func TestDiffPlans(t *testing.T) {
 		t.Errorf("the other way round: %q", back.Summary)
 	}
 	first := imager.DiffPlans(&imager.Description{}, a)
-	if want := []string{"this adds the image metal amd64, metal arm64, old amd64"}; !slices.Equal(first.Summary, want) {
+	if want := []string{"this adds the images metal amd64, metal arm64, old amd64"}; !slices.Equal(first.Summary, want) {
 		t.Errorf("from nothing: %q", first.Summary)
 	}
 }
