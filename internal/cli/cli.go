@@ -135,6 +135,9 @@ func (s *Session) connect() (cache string, err error) {
 		Log: s.log(), Progress: s.print.download,
 		Verify: s.verify(),
 	})
+	if err := s.sources.CheckBundle(); err != nil {
+		return "", fmt.Errorf("TALOSMITH_FROM: %w", err)
+	}
 	return cache, nil
 }
 

@@ -149,7 +149,7 @@ func TestRefuses(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]string{
 		"":            "it says nothing",
-		"[]":          "cannot construct !!seq",
+		"[]":          "want keys with values",
 		"a: b":        `line 1: unknown key "a"`,
 		"arch: amd64": `output.kind: there is no output ""`,
 		"arch: amd64\noutput: {kind: image, size: 5}":   `line 2: unknown key "size"`,

@@ -149,7 +149,9 @@ func TestParseRefuses(t *testing.T) {
 	for file, want := range map[string]string{
 		"":                  "read schematic: it says nothing",
 		"# nothing":         "it says nothing",
-		"[]":                "line 1: cannot construct !!seq",
+		"module x":          "read schematic: line 1: want keys with values (key: value) at the top",
+		"\n- a":             "line 2: want keys",
+		"[]":                "line 1: want keys with values",
 		"customisation: {}": `line 1: unknown key "customisation": did you mean "customization"?`,
 		"customization:\n  extensions: [a]\n  kernelArgs: [b]": "line 2: unknown key \"extensions\": did you mean \"systemExtensions\"?\n" +
 			`line 3: unknown key "kernelArgs": did you mean "extraKernelArgs"?`,

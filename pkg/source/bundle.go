@@ -65,6 +65,9 @@ type span struct{ off, size int64 }
 func (b *bundle) read() error {
 	b.open.Do(func() {
 		if err := b.list(); err != nil {
+			if p := (*fs.PathError)(nil); errors.As(err, &p) && p.Path == b.name {
+				err = p.Err // the name stands before it
+			}
 			b.bad = fmt.Errorf("bundle %s: %w (%s)", b.name, err, errdoc.Link(classBundle))
 		}
 	})

@@ -457,7 +457,11 @@ func TestHostileBundles(t *testing.T) {
 	from := fromBundle(t, nil)
 	from.bundle.name += ".none"
 	_, err := from.Resolve(t.Context(), refs["one"], "amd64")
-	wantError(t, err, "bundle "+from.bundle.name, "no such file", "#bad-bundle")
+	wantError(t, err, "bundle "+from.bundle.name+": no such file", "#bad-bundle")
+	wantError(t, from.CheckBundle(), "bundle "+from.bundle.name+": no such file", "#bad-bundle")
+	if err := fromBundle(t, good).CheckBundle(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestBundleOfWrongImages: sizes that lie, and indexes without end, are no bundle.

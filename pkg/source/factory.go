@@ -35,7 +35,7 @@ func Schematic(ctx context.Context, factory, id string, log *slog.Logger) ([]byt
 	client := http.Client{Transport: &retrier{inner: defaultTransport(), wait: sleep, log: log}, CheckRedirect: checkRedirect}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: check the network and the proxy settings, or take a file with the schematic", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {

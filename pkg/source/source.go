@@ -122,6 +122,14 @@ type Sources struct {
 	checked map[string]bool              // blobs read again by Verify
 }
 
+// CheckBundle reads what the bundle lists, if images come from one: what is wrong with the file is not told of each image then.
+func (s *Sources) CheckBundle() error {
+	if s.bundle == nil {
+		return nil
+	}
+	return s.bundle.read()
+}
+
 // New makes Sources. Settings are looked at when they are needed: a bad certificate file is an error of the first use.
 func New(o Options) *Sources {
 	s := &Sources{

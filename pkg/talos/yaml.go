@@ -69,6 +69,9 @@ func DecodeStrictYAML(file []byte, limits YAMLLimits, out any) error {
 	if n.Kind == 0 {
 		return errors.New("it says nothing")
 	}
+	if n.Kind != yaml.MappingNode && n.Tag != "!!null" {
+		return fmt.Errorf("line %d: want keys with values (key: value) at the top", n.Line)
+	}
 	d := yaml.NewDecoder(bytes.NewReader(file))
 	d.KnownFields(true)
 	err := errors.Join(unknownKeys(&n, reflect.TypeOf(out))...)
