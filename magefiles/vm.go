@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/talosmith/talosmith/internal/vm"
 	"github.com/talosmith/talosmith/pkg/imager"
@@ -20,9 +21,13 @@ func Vm(ctx context.Context, image, arch, output, firmware, out *string) error {
 	if err != nil {
 		return err
 	}
+	var have []string
 	for _, a := range m.Artefacts {
-		bootable := a.Kind == talos.KindISO || a.Kind == talos.KindDisk
-		if !bootable || a.Image != or(image, a.Image) || a.Architecture != or(arch, a.Architecture) || string(a.Kind) != or(output, string(a.Kind)) {
+		if a.Kind != talos.KindISO && a.Kind != talos.KindDisk {
+			continue
+		}
+		have = append(have, a.File)
+		if a.Image != or(image, a.Image) || a.Architecture != or(arch, a.Architecture) || string(a.Kind) != or(output, string(a.Kind)) {
 			continue
 		}
 		switch filepath.Ext(a.File) {
@@ -39,7 +44,10 @@ func Vm(ctx context.Context, image, arch, output, firmware, out *string) error {
 		fmt.Fprintf(os.Stderr, "%s: Ctrl-A X ends it\n", filepath.Join(dir, a.File))
 		return vm.Run(ctx, machine, os.Stdin, os.Stdout, os.Stderr)
 	}
-	return fmt.Errorf("%s has no ISO or disk that fits: build one first, `go tool mage iso` or `go tool mage disk`, or name the folder: -out=%s", dir, demoOut)
+	if len(have) > 0 {
+		return fmt.Errorf("%s has %s: none is what -image, -arch and -output ask for", dir, strings.Join(have, ", "))
+	}
+	return fmt.Errorf("%s has no ISO or disk: build one first, `go tool mage iso` or `go tool mage disk`, or name the folder: -out=%s", dir, demoOut)
 }
 
 func or(flag *string, otherwise string) string {

@@ -16,7 +16,7 @@ import (
 )
 
 // LockName is the file beside extensions.hcl, or in a directory of files, that pins what the profile names.
-const LockName = "extensions" + lockSuffix
+const LockName = "extensions.lock.json"
 
 const lockSuffix = ".lock.json"
 
