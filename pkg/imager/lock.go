@@ -39,7 +39,7 @@ func stale(pin profile.Pin, f Found) string {
 	case !ok:
 		return "the lock does not have it for " + f.Arch
 	case reference != f.Reference && !fits(f.Reference, reference):
-		return fmt.Sprintf("the profile names %s, the lock has %s", f.Reference, reference)
+		return fmt.Sprintf("it is %q in the profile, %q in the lock", f.Reference, reference)
 	case pin.From != f.From:
 		return fmt.Sprintf("it comes from %s, the lock has it from %s", f.From, pin.From)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/talosmith/talosmith/pkg/profile"
 )
 
@@ -48,4 +50,14 @@ func TestNoProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(fmt.Sprintf("Did you mean %q? -profile=PATH", there))
+}
+
+// TestDiagnosticsWithoutPlace: what no file has, such as an extension that a flag names, is shown without a line.
+func TestDiagnosticsWithoutPlace(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	err := profile.WriteDiagnostics(&b, nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Extension not found", Detail: "There is none.", Subject: &hcl.Range{}}}, 0, false)
+	if want := "Error: Extension not found\n\nThere is none.\nhttps://"; err != nil || !strings.HasPrefix(b.String(), want) {
+		t.Errorf("%v: %s", err, b.String())
+	}
 }
