@@ -181,3 +181,13 @@ func TestPlanOfOverlays(t *testing.T) {
 		t.Errorf("not allowed:\n%s", text)
 	}
 }
+
+// TestNoneOr: what is not known and what is not there look different.
+func TestNoneOr(t *testing.T) {
+	t.Parallel()
+	for want, n := range map[string]*int64{"?": nil, "-": new(int64(0)), "1.0 KiB": new(int64(1024))} {
+		if got := noneOr(n, amount); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

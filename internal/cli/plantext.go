@@ -29,8 +29,8 @@ func planText(d *imager.Description, colors bool) *page {
 			p.head("ID", "extension", "version", "tier", "size", "layer", "firmware", "microcode", "modules", "digest", "from")
 		}
 		for _, e := range img.Extensions {
-			p.row(texts(plain, e.ID, e.Name, known(e.Version), orDash(e.Tier), knownBytes(e.Size), knownBytes(e.Layer), knownBytes(e.Firmware), knownBytes(e.Microcode),
-				knownCount(e.Modules), short(e.Digest), e.From)...)
+			p.row(texts(plain, e.ID, e.Name, known(e.Version), orDash(e.Tier), knownBytes(e.Size), knownBytes(e.Layer), noneOr(e.Firmware, amount), noneOr(e.Microcode, amount),
+				noneOr(e.Modules, strconv.Itoa), short(e.Digest), e.From)...)
 		}
 		p.head("output", "file", "size", "boot loader", "partitions", "adds")
 		for _, o := range img.Outputs {
@@ -251,11 +251,15 @@ func knownBytes(n *int64) string {
 	return amount(*n)
 }
 
-func knownCount(n *int) string {
-	if n == nil {
+// noneOr is a number of what most have none of.
+func noneOr[T int | int64](n *T, text func(T) string) string {
+	switch {
+	case n == nil:
 		return "?"
+	case *n == 0:
+		return "-"
 	}
-	return strconv.Itoa(*n)
+	return text(*n)
 }
 
 // estimated is a size, with a mark where it is a guess.

@@ -388,6 +388,9 @@ func (d *decoder) source(n *node) *Source {
 	case len(given) == 0 && !version:
 		d.add(n.at, "Missing attribute", "The extension %q is written here, so it needs a version: version = \"1.0.0\"", n.label)
 	}
+	if _, files := n.values["files"]; version && len(given) == 0 && !files && len(n.blocks) == 0 {
+		d.add(n.at, "Missing attribute", "The extension %q has nothing in it. Add files or a service block; or path, image, tarball or oci_layout in place of the version.", n.label)
+	}
 	s := &Source{}
 	fill(s, n)
 	seen := map[string]hcl.Range{}

@@ -78,3 +78,8 @@ image "arches" {
   extensions    = [extension.motd, extension.absent, extension.ambiguous, extension.unmatched, extension.file, extension.motd, motd]
   output "iso" {}
 }
+
+extension "empty" {
+  version     = "1.0.0"
+  description = "nothing in it"
+}
