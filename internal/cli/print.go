@@ -27,6 +27,7 @@ type printer struct {
 	stop     chan struct{} // ends the goroutine that keeps the terminal up to date; nil: there is none
 
 	began   time.Time
+	noted   map[string]bool           // what was said need not be said of each image
 	running map[string]*work          // by the step's key, the download's digest or the artefact's name
 	ended   map[store.Key]store.State // Done, Fetched or Stored
 	loaded  int64                     // bytes
@@ -42,7 +43,7 @@ type work struct {
 func newPrinter(o Options) *printer {
 	p := &printer{
 		out: o.Stdout, err: o.Stderr, dir: o.Out, now: time.Now, began: time.Now(),
-		running: map[string]*work{}, ended: map[store.Key]store.State{},
+		running: map[string]*work{}, ended: map[store.Key]store.State{}, noted: map[string]bool{},
 	}
 	p.color = o.colors(o.Stderr)
 	_, isTerminal := terminalWidth(o.Stderr)
@@ -112,7 +113,7 @@ func (p *printer) download(e source.Event) {
 func (p *printer) progress(id, what, subject string, done, total int64) {
 	w := p.running[id]
 	if w == nil || w.what != what {
-		w = &work{what: what, subject: subject, began: p.now()}
+		w = &work{what: what, subject: digests.ReplaceAllString(subject, ""), began: p.now()}
 		p.running[id] = w
 	}
 	w.done, w.total = done, total
@@ -151,6 +152,10 @@ func (p *printer) finish(id, how string, size int64) {
 func (p *printer) note(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.noted[text] {
+		return
+	}
+	p.noted[text] = true
 	p.printf(p.err, "note: %s\n", text)
 }
 

@@ -23,11 +23,12 @@ func script(p *printer, pause func(time.Duration)) {
 	pause(time.Second)
 	p.step(store.Event{State: store.Running, Key: "b", Step: squashfs, Bytes: 3 << 20, Total: 30 << 20})
 	p.note("something to know")
+	p.note("something to know") // of another image
 	p.download(source.Event{Image: "ghcr.io/siderolabs/gvisor", Digest: "sha256:1", Done: 4 << 20, Total: 4 << 20})
 	pause(time.Second)
 	p.step(store.Event{State: store.Done, Key: "b", Step: squashfs, Bytes: 9 << 20})
 	p.step(store.Event{State: store.Stored, Key: "b", Step: squashfs})
-	p.step(store.Event{State: store.Fetching, Key: "c", Step: &store.Step{Name: "squashfs", Label: "y"}, Total: 2048})
+	p.step(store.Event{State: store.Fetching, Key: "c", Step: &store.Step{Name: "squashfs", Label: "y@sha256:" + strings.Repeat("0a", 32)}, Total: 2048})
 	pause(100 * time.Millisecond)
 	p.step(store.Event{State: store.Fetched, Key: "c", Step: &store.Step{Name: "squashfs", Label: "y"}, Bytes: 2048, Total: 2048})
 	p.step(store.Event{State: store.Running, Key: "d", Step: &store.Step{Name: "index"}})

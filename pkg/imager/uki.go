@@ -106,7 +106,8 @@ func (t *target) splash(ctx context.Context) (tree.Blob, error) {
 	if t.Image.Splash == "" {
 		if !t.facts.Splash {
 			t.noSplash.Do(func() {
-				t.o.note("image %s: %s has no boot splash in /%s that is known, so the UKI shows none; splash = \"FILE.bmp\" gives it one", t.Name(), t.Boot, installerPaths[len(installerPaths)-1])
+				t.o.note("no boot splash is known in /%s of %s for %s, so UKIs show none; splash = \"FILE.bmp\" gives an image one",
+					installerPaths[len(installerPaths)-1], t.Boot, t.Arch)
 			})
 			return nil, nil
 		}
