@@ -137,7 +137,7 @@ func TestAirGap(t *testing.T) {
 	write(t, filepath.Join(other, "extensions.hcl"), strings.Replace(profile, `"siderolabs/fuse3"`, `"siderolabs/crun"`, 1))
 	env := map[string]string{"TALOSMITH_CACHE": filepath.Join(dir, "empty"), "TALOSMITH_FROM": bundle}
 	res, attempts = run{dir: other, env: env, args: []string{"iso"}}.alone(t)
-	for _, want := range []string{"Extension not found", "extensions.hcl line 10", "ghcr.io/siderolabs/crun", "is not in the bundle " + bundle, "run `go tool mage bundle` again", "#not-in-bundle"} {
+	for _, want := range []string{"Extension not found", "extensions.hcl line 10", "ghcr.io/siderolabs/crun", "is not in the bundle " + bundle, "run `go tool mage lock` and `go tool mage bundle` again", "#not-in-bundle"} {
 		if res.code != 1 || attempts != "0" || !strings.Contains(res.stderr, want) {
 			t.Errorf("no %q, %s attempts: %s", want, attempts, res)
 		}

@@ -191,7 +191,7 @@ func TestBundle(t *testing.T) {
 	more := strings.Replace(text, `"siderolabs/tiny"`, `"siderolabs/tiny", "siderolabs/ucode"`, 1)
 	_, _, diags := imager.Resolve(t.Context(), inside.profile(more), imager.Request{Lock: lock}, inside.src)
 	if !diags.HasErrors() || !strings.Contains(diags[0].Detail, "is not in the bundle "+file) || !strings.Contains(diags[0].Detail, "ghcr.io/siderolabs/ucode:2@") ||
-		!strings.Contains(diags[0].Detail, "run `go tool mage bundle` again") {
+		!strings.Contains(diags[0].Detail, "run `go tool mage lock` and `go tool mage bundle` again") {
 		t.Errorf("diagnostics %v", diags)
 	}
 	// Without a lock, tags and the catalogue are those of the bundle; but an archive is not there by its name.

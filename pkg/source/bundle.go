@@ -171,7 +171,7 @@ func sparse(h *tar.Header) bool {
 
 // lacks is the error for what is not in a bundle.
 func (b *bundle) lacks(what string) error {
-	return fmt.Errorf("%w: %s is not in the bundle %s, and TALOSMITH_FROM keeps the network out: run `go tool mage bundle` again where there is one (%s)",
+	return fmt.Errorf("%w: %s is not in the bundle %s, and TALOSMITH_FROM keeps the network out: run `go tool mage lock` and `go tool mage bundle` again where there is one (%s)",
 		ErrNotFound, what, b.name, errdoc.Link(classBundled))
 }
 

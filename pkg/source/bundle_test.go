@@ -175,13 +175,13 @@ func TestBundle(t *testing.T) {
 		{Image: "ghcr.io/x@sha256:" + strings.Repeat("0", 64)},
 	} {
 		_, err := from.Resolve(t.Context(), missing, "amd64")
-		wantError(t, err, "resolve "+missing.Image, "not in the bundle "+from.bundle.name, "TALOSMITH_FROM", "run `go tool mage bundle` again", "#not-in-bundle")
+		wantError(t, err, "resolve "+missing.Image, "not in the bundle "+from.bundle.name, "TALOSMITH_FROM", "run `go tool mage lock` and `go tool mage bundle` again", "#not-in-bundle")
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("error %v", err)
 		}
 	}
 	_, err := from.Bundled(t.Context(), refs["flat"], "amd64", Pin{"x", "sha256:" + strings.Repeat("0", 64)})
-	wantError(t, err, "flat.tar.zst with the digest sha256:000", "run `go tool mage bundle` again")
+	wantError(t, err, "flat.tar.zst with the digest sha256:000", "run `go tool mage lock` and `go tool mage bundle` again")
 }
 
 // TestBundleLayout reads a bundle as others do: go-containerregistry, with its validator, and skopeo.
