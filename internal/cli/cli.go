@@ -97,6 +97,7 @@ func Open(o Options) (*Session, error) {
 	}
 	local := store.Options{
 		Dir: filepath.Join(cache, storeDir), Workers: runtime.GOMAXPROCS(0), Verify: s.verify(), Observe: s.print.step, Now: time.Now,
+		Log: s.log(),
 	}
 	if s.Profile.Store != nil {
 		if s.remote, err = s.openRemote(); err != nil {
@@ -284,7 +285,7 @@ func (s *Session) resolve(ctx context.Context, req imager.Request) (*imager.Grap
 
 func (s *Session) options() imager.Options {
 	return imager.Options{
-		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Tool: Version(), Report: s.report, Note: s.print.note, Writing: s.print.writing, Done: s.print.artefact,
+		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Verify: s.verify(), Tool: Version(), Report: s.report, Note: s.print.note, Writing: s.print.writing, Done: s.print.artefact,
 	}
 }
 

@@ -2,6 +2,7 @@ package imager
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -221,8 +222,9 @@ func (o Options) produce(ctx context.Context, a Artefact, r recipe, before *Mani
 	if a.Key, err = r.id(); err != nil {
 		return a, false, err
 	}
-	if same, ok := before.unchanged(o.Out, a.File, a.Key); ok {
-		return same, false, nil
+	have, unchanged := before.unchanged(o.Out, a.File, a.Key)
+	if unchanged && !o.Verify {
+		return have, false, nil
 	}
 	defer func() {
 		if err != nil {
@@ -235,12 +237,34 @@ func (o Options) produce(ctx context.Context, a Artefact, r recipe, before *Mani
 	}
 	w.report = func(done, total int64) { o.writing(Writing{File: a.File, Done: done, Total: total}) }
 	is, err := write(w)
+	if err == nil && unchanged {
+		unchanged, err = o.sameBytes(have, w, is.size)
+	}
+	if err == nil && unchanged {
+		return have, false, w.discard()
+	}
 	if err != nil {
 		return a, false, errors.Join(fmt.Errorf("write %s: %w", w.name, err), w.discard())
 	}
 	a.Size, a.Digest = is.size, is.digest
 	a.SHA256, a.Modified, err = w.commit(is.size)
 	return a, true, err
+}
+
+// sameBytes tells whether an artefact that is there has the bytes that were written now, and notes where it has others.
+func (o Options) sameBytes(have Artefact, w *outFile, size int64) (bool, error) {
+	there, err := tree.File(w.name)
+	if err == nil {
+		err = errors.Join(w.hashZeros(size), w.f.Truncate(size))
+	}
+	if err != nil {
+		return false, err
+	}
+	at, same, err := tree.FirstDifference(there, tree.Section(w.f, 0, size))
+	if err == nil && !same {
+		o.note("verify: %s was not what its steps make, first at byte %d; it is replaced", w.name, at)
+	}
+	return same && have.SHA256 == hex.EncodeToString(w.hash.Sum(nil)), err
 }
 
 // describe says of an artefact what is known before it is written.

@@ -268,6 +268,7 @@ type run struct {
 	notes []string
 
 	writing func(imager.Writing)
+	verify  bool
 
 	bundled bool // the profile's archives need not be there
 	runner  overlay.Runner
@@ -329,8 +330,14 @@ func (r *run) tryIn(ctx context.Context, text string, req imager.Request) (*imag
 	for _, d := range diags {
 		r.notes = append(r.notes, d.Error())
 	}
+	var mu sync.Mutex
+	note := func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		r.notes = append(r.notes, s)
+	}
 	return imager.Build(ctx, imager.Plan(res, r.src, nil), jobs, imager.Options{
-		Out: r.out(), Store: r.store, Sources: r.src, Tool: "test", Note: func(s string) { r.notes = append(r.notes, s) }, Writing: r.writing,
+		Out: r.out(), Store: r.store, Sources: r.src, Verify: r.verify, Tool: "test", Note: note, Writing: r.writing,
 	})
 }
 

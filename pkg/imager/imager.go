@@ -82,6 +82,8 @@ type Options struct {
 	Sources *source.Sources // where layers come from
 	// Epoch is every timestamp that is not an input's own; nil: the time of init in the base initramfs.
 	Epoch *time.Time
+	// Verify writes every artefact again, and compares; it goes with the store's.
+	Verify bool
 	// Tool is this program's version, for the manifest.
 	Tool string
 	// Report is told what the preflight finds, once; nil: nobody.

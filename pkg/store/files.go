@@ -22,9 +22,16 @@ func (s *Store) blobPath(st *Step, d Digest) string {
 	return s.path(blobsDir, string(d))
 }
 
+// maxAction bounds what is read of an action, in bytes; it is three times the longest.
+const maxAction = 512
+
 // readAction returns what a step made. A damaged file counts as none: the step runs again.
 func (s *Store) readAction(k Key) (r Result, ok bool) {
-	b, err := os.ReadFile(s.actionPath(k))
+	name := s.actionPath(k)
+	if st, err := os.Stat(name); err != nil || !st.Mode().IsRegular() || st.Size() > maxAction {
+		return Result{}, false
+	}
+	b, err := os.ReadFile(name)
 	if err != nil || json.Unmarshal(b, &r) != nil || !r.valid() {
 		return Result{}, false
 	}
@@ -92,14 +99,23 @@ func (s *Store) create(write func(*os.File) (name string, err error)) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil && name != "" {
-		if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
-			err = os.Rename(f.Name(), name)
-		}
-		if err == nil {
+		if err = place(f.Name(), name); err == nil {
 			return nil
 		}
 	}
 	return errors.Join(err, os.Remove(f.Name()))
+}
+
+// place moves a file to its place in the store, where no folder belongs.
+func place(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	err := os.Rename(from, to)
+	if st, errStat := os.Lstat(to); err != nil && errStat == nil && st.IsDir() {
+		err = errors.Join(os.RemoveAll(to), os.Rename(from, to))
+	}
+	return err
 }
 
 // usedResolution is how exactly a file's time tells when it was used last.
@@ -110,7 +126,7 @@ func (s *Store) markUsed(name string) {
 		return
 	}
 	now := s.o.Now()
-	if st, err := os.Stat(name); err == nil && now.Sub(st.ModTime()) > usedResolution {
-		_ = os.Chtimes(name, now, now) // a read-only store works too; it is pruned by older times then
+	if st, err := os.Stat(name); err == nil && now.Sub(st.ModTime()).Abs() > usedResolution { // a clock that was wrong may have set it ahead
+		_ = os.Chtimes(name, now, now) // another user's file is pruned by its older time then
 	}
 }

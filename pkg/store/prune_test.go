@@ -74,6 +74,27 @@ func TestPruneDropsTheLeastRecentlyUsed(t *testing.T) {
 	}
 }
 
+// TestUseIsMarked: also where a clock that was wrong has set a file's time ahead.
+func TestUseIsMarked(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	var ran atomic.Int64
+	for _, was := range []time.Time{now.AddDate(-1, 0, 0), now.AddDate(20, 0, 0)} {
+		build(t, open(t, store.Options{Dir: dir}), say("text", &ran))
+		for _, f := range filesOf(t, dir) {
+			if err := os.Chtimes(f, was, was); err != nil {
+				t.Fatal(err)
+			}
+		}
+		build(t, open(t, store.Options{Dir: dir, Now: func() time.Time { return now }}), say("text", &ran))
+		for _, f := range filesOf(t, dir) {
+			if st, err := os.Stat(f); err != nil || st.ModTime().Sub(now).Abs() > time.Minute {
+				t.Errorf("%s: used at %v, not %v", f, st.ModTime(), now)
+			}
+		}
+	}
+}
+
 func filesOf(t *testing.T, dir string) []string {
 	return slices.DeleteFunc(files(t, dir), func(f string) bool { return filepath.Base(f) == "in-use" || strings.Contains(f, "/run/") })
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -124,13 +123,17 @@ func (s *Store) verify(j *job, now *os.File, made Result) error {
 		return fmt.Errorf("verify: made %s (%d bytes) before and %s (%d bytes) now from the same inputs: the step is not reproducible",
 			before.Digest, before.Size, made.Digest, made.Size)
 	}
-	at, same, err := firstDifference(stored, tree.Section(now, 0, made.Size))
-	if err != nil || same {
-		return err
+	at, same, err := tree.FirstDifference(stored, tree.Section(now, 0, made.Size))
+	if err == nil && same {
+		return nil
 	}
 	name := s.blobPath(j.Step, before.Digest)
-	if before == made {
-		return errors.Join(fmt.Errorf("verify: the stored %s was damaged, first at byte %d; it is removed: build again", name, at), os.Remove(name))
+	if before == made { // what was made now takes its place
+		s.o.Log.Warn("verify: a damaged output is replaced", "step", j.String(), "file", name, "first byte that differs", at)
+		return os.Remove(name)
+	}
+	if err != nil {
+		return err
 	}
 	return fmt.Errorf("verify: the output of %d bytes differs from the stored %s of %d bytes, first at byte %d: the step is not reproducible",
 		made.Size, name, before.Size, at)

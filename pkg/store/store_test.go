@@ -1,10 +1,12 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,6 +172,9 @@ func TestDamageIsMadeAgain(t *testing.T) {
 		"truncated": func(f string) error { return os.Truncate(f, 1) },
 		"removed":   os.Remove,
 		"emptied":   func(f string) error { return os.Truncate(f, 0) },
+		"huge":      func(f string) error { return os.Truncate(f, 1<<40) },
+		"a folder":  func(f string) error { return errors.Join(os.Remove(f), os.MkdirAll(filepath.Join(f, "x"), 0o755)) },
+		"a device":  func(f string) error { return errors.Join(os.Remove(f), os.Symlink("/dev/zero", f)) },
 	} {
 		for _, kind := range []string{"actions", "blobs"} {
 			dir := t.TempDir()
@@ -210,13 +215,22 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 			}
 		}
 	}
-	verifying := open(t, store.Options{Dir: dir, Verify: true})
-	_, err = verifying.Build(t.Context(), say("text", &ran))
-	if err == nil || !strings.Contains(err.Error(), "damaged, first at byte 2;") {
-		t.Errorf("a flipped byte in the store gave %v", err)
+	var log bytes.Buffer
+	verify := func() {
+		t.Helper()
+		s := open(t, store.Options{Dir: dir, Verify: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if got := build(t, s, say("text", &ran)); got != "text" {
+			t.Errorf("got %q", got)
+		}
 	}
-	if got := build(t, verifying, say("text", &ran)); got != "text" {
-		t.Errorf("after the damage was found: %q", got)
+	verify()
+	if said := log.String(); !strings.Contains(said, "damaged output is replaced") || !strings.Contains(said, `"say text"`) || !strings.Contains(said, `differs"=2`) {
+		t.Errorf("a flipped byte in the store gave %q", said)
+	}
+	log.Reset()
+	verify()
+	if log.Len() > 0 {
+		t.Errorf("after the damage was found: %s", &log)
 	}
 }
 

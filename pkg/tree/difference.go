@@ -1,15 +1,13 @@
-package store
+package tree
 
 import (
 	"bytes"
 	"errors"
 	"io"
-
-	"github.com/talosmith/talosmith/pkg/tree"
 )
 
-// firstDifference returns where two blobs begin to differ.
-func firstDifference(a, b tree.Blob) (at int64, same bool, err error) {
+// FirstDifference returns where two blobs begin to differ, in bytes from their start.
+func FirstDifference(a, b Blob) (at int64, same bool, err error) {
 	ra, err := a.Open()
 	if err != nil {
 		return 0, false, err
