@@ -125,6 +125,9 @@ var faults = map[string]fault{
 	"negative sizes": manifests(func(b []byte) []byte {
 		return regexp.MustCompile(`("dev.talosmith.size":")`).ReplaceAll(b, []byte("$1-"))
 	}),
+	"huge sizes": manifests(func(b []byte) []byte {
+		return regexp.MustCompile(`("size":"?|dev.talosmith.size":")[0-9]+`).ReplaceAll(b, []byte("${1}9000000000000000000"))
+	}),
 	"digests that are paths": manifests(func(b []byte) []byte { return hexDigest.ReplaceAll(b, []byte("${1}../../..")) }),
 	"other digests":          manifests(func(b []byte) []byte { return hexDigest.ReplaceAll(b, []byte("${1}00000000")) }),
 	"manifests that are not what their digest says": func(w http.ResponseWriter, r *http.Request, right *httptest.ResponseRecorder) {
@@ -140,6 +143,7 @@ var faults = map[string]fault{
 		}
 		pass(w, right, right.Body.Bytes())
 	},
+	"drips for ever": dripsForEver,
 	"drips": func(w http.ResponseWriter, r *http.Request, right *httptest.ResponseRecorder) {
 		w.WriteHeader(right.Code)
 		for _, b := range right.Body.Bytes() {
@@ -152,6 +156,22 @@ var faults = map[string]fault{
 			}
 		}
 	},
+}
+
+// dripsForEver promises much, and gives a byte now and then.
+func dripsForEver(w http.ResponseWriter, r *http.Request, right *httptest.ResponseRecorder) {
+	if !strings.Contains(r.URL.Path, "/blobs/") {
+		manifests(func(b []byte) []byte {
+			return regexp.MustCompile(`("size":|dev.talosmith.size":")[1-9][0-9]*`).ReplaceAll(b, []byte("${1}60000000000"))
+		})(w, r, right)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	for r.Context().Err() == nil {
+		_, _ = w.Write([]byte{0})
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 var quick = limits{connect: 300 * time.Millisecond, manifest: 300 * time.Millisecond, blob: 300 * time.Millisecond, rate: 64 << 20, failures: 3, wait: 500 * time.Millisecond}
@@ -287,4 +307,44 @@ func FuzzManifest(f *testing.F) {
 			t.Errorf("%+v", m)
 		}
 	})
+}
+
+// TestRefusalsSayWhatToDo: credentials are the user's to give.
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		f := newFaulty(t)
+		wrong := status(code)
+		f.wrong.Store(&wrong)
+		m := newMachine(t, t.TempDir(), f.repository(), false, keychain{})
+		m.build(t, graph(new(atomic.Int64)))
+		host, _, _ := strings.Cut(f.repository(), "/")
+		if log := m.log.String(); !strings.Contains(log, "docker login "+host) || strings.Count(log, "\n") != 2 {
+			t.Errorf("%d: %s", code, log)
+		}
+	}
+}
+
+// TestAStumbleIsForgiven: one error in the first answer is no reason to make everything here.
+func TestAStumbleIsForgiven(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t)
+	first := newMachine(t, t.TempDir(), f.repository(), true, keychain{})
+	first.build(t, graph(new(atomic.Int64)))
+	first.remote.Wait(t.Context())
+	var stumbled atomic.Bool
+	once := fault(func(w http.ResponseWriter, r *http.Request, right *httptest.ResponseRecorder) {
+		if !stumbled.Swap(true) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		pass(w, right, right.Body.Bytes())
+	})
+	f.wrong.Store(&once)
+	var ran atomic.Int64
+	m := newMachine(t, t.TempDir(), f.repository(), false, keychain{})
+	m.build(t, graph(&ran))
+	if log := m.log.String(); log != "" || ran.Load() > 0 {
+		t.Errorf("%d steps ran: %s", ran.Load(), log)
+	}
 }

@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -15,6 +16,7 @@ import (
 type fuse struct {
 	log    *slog.Logger
 	repo   string
+	host   string
 	says   string
 	limits *limits
 
@@ -25,7 +27,7 @@ type fuse struct {
 }
 
 func newFuse(o Options, says string, l *limits) *fuse {
-	f := &fuse{log: o.Log, repo: o.Repository.Name(), says: says, limits: l}
+	f := &fuse{log: o.Log, repo: o.Repository.Name(), host: o.Repository.RegistryStr(), says: says, limits: l}
 	f.blown, f.blow = context.WithCancel(context.Background())
 	return f
 }
@@ -55,6 +57,9 @@ func (f *fuse) fail(what string, err error) {
 	defer f.mu.Unlock()
 	if f.blown.Err() != nil {
 		return // what others ran into meanwhile
+	}
+	if refused(err) {
+		err = fmt.Errorf("%w: `docker login %s` as somebody who may", err, f.host)
 	}
 	f.failures++
 	f.log.Warn("remote store: "+what, "repository", f.repo, "because", err)

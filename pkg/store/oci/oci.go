@@ -52,6 +52,7 @@ const (
 
 	manifestType = types.OCIManifestSchema1
 	maxManifest  = 64 << 10 // bytes
+	maxOutput    = 64 << 30 // bytes: more than any step makes
 )
 
 // Options of a store. All but Write and Tool are needed.
@@ -80,7 +81,7 @@ type Store struct {
 type limits struct {
 	connect  time.Duration // the first contact, with credentials
 	manifest time.Duration
-	blob     time.Duration // and as long as the size takes at
+	blob     time.Duration // and as long as what has come takes at
 	rate     int64         // bytes a second, at least
 	failures int           // then it is not asked again
 	wait     time.Duration // for uploads, when the build is done
@@ -117,7 +118,11 @@ func (s *Store) connect(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, lasting{fmt.Errorf("read credentials: %w", err)}
 	}
-	t, err := transport.NewWithContext(ctx, s.o.Repository.Registry, auth, s.o.Transport, []string{s.o.Repository.Scope(transport.PullScope)})
+	var t http.RoundTripper
+	err = again(ctx, readAttempts, func() (err error) {
+		t, err = transport.NewWithContext(ctx, s.o.Repository.Registry, auth, s.o.Transport, []string{s.o.Repository.Scope(transport.PullScope)})
+		return err
+	})
 	if err != nil {
 		return nil, lasting{err}
 	}

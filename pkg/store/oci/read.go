@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -133,6 +134,9 @@ func parseManifest(text []byte, key store.Key) (m manifest, err error) {
 	if m.Size, err = strconv.ParseInt(raw.Annotations[annotation+"size"], 10, 64); err != nil {
 		return m, fmt.Errorf("a manifest without a size: %w", err)
 	}
+	if m.Size > maxOutput {
+		return m, fmt.Errorf("a manifest of an output of %d bytes, more than %d", m.Size, int64(maxOutput))
+	}
 	if len(raw.Layers) != 1 {
 		return m, fmt.Errorf("a manifest with %d layers, not one", len(raw.Layers))
 	}
@@ -157,13 +161,16 @@ func (s *Store) open(ctx context.Context, r store.Result) (io.ReadCloser, error)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.limits.blobTime(r.Size))
-	stop := context.AfterFunc(s.reads.blown, cancel)
-	b := &body{end: func() { stop(); cancel(); <-s.pulling }}
-	client, err := s.connect(ctx)
+	b := &body{limits: s.limits, began: time.Now()}
+	b.ctx, b.cancel = context.WithCancelCause(ctx)
+	late := fmt.Errorf("it is late: it has %v, and a second more for each %d bytes", s.limits.blob, s.limits.rate)
+	b.late = time.AfterFunc(s.limits.blobTime(0), func() { b.cancel(late) })
+	stop := context.AfterFunc(s.reads.blown, func() { b.cancel(nil) })
+	b.end = func() { stop(); b.late.Stop(); b.cancel(nil); <-s.pulling }
+	client, err := s.connect(b.ctx)
 	if err == nil {
 		var resp *http.Response
-		if resp, err = s.get(ctx, client, "blobs", "sha256:"+string(r.Digest)); err == nil && resp == nil {
+		if resp, err = s.get(b.ctx, client, "blobs", "sha256:"+string(r.Digest)); err == nil && resp == nil {
 			err = errors.New("it is not there, though its manifest is")
 		}
 		if err == nil {
@@ -171,13 +178,36 @@ func (s *Store) open(ctx context.Context, r store.Result) (io.ReadCloser, error)
 			return b, nil
 		}
 	}
+	err = b.why(err)
 	b.end()
 	return nil, err
 }
 
+// body is an output on its way. What has come gives the rest more time, not what is said to come.
 type body struct {
 	io.ReadCloser
-	end func()
+	limits limits
+	began  time.Time
+	n      int64
+	late   *time.Timer
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	end    func()
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	b.late.Reset(time.Until(b.began.Add(b.limits.blobTime(b.n))))
+	return n, b.why(err)
+}
+
+// why is an error's reason, if it is that the output was late.
+func (b *body) why(err error) error {
+	if cause := context.Cause(b.ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
 }
 
 func (b *body) Close() error {
