@@ -61,7 +61,7 @@ func CacheUse(o Options) error {
 func printUse(w io.Writer, name string, u store.Usage) {
 	used := ""
 	if !u.Used.IsZero() {
-		used = fmt.Sprintf("%d days ago", int(time.Since(u.Used).Hours()/24))
+		used = fmt.Sprintf("%d days ago", max(int(time.Since(u.Used).Hours()/24), 0)) // clocks go wrong
 	}
 	fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", name, u.Files, amount(u.Bytes), used)
 }
@@ -84,7 +84,8 @@ func CachePrune(ctx context.Context, o Options, size, age string) error {
 	if _, err := os.Stat(cache); err != nil {
 		return fmt.Errorf("prune %s: %w: nothing was built yet", cache, err)
 	}
-	removed, err := store.Prune(ctx, filepath.Join(cache, storeDir), cacheFolders(cache), store.Limits{Size: most, Since: time.Now().Add(-oldest)})
+	removed, err := store.Prune(ctx, filepath.Join(cache, storeDir), cacheFolders(cache), store.Limits{Size: most, Since: time.Now().Add(-oldest)},
+		func() { fmt.Fprintf(o.Stderr, "note: a build uses %s: waiting for its end\n", cache) })
 	fmt.Fprintf(o.Stdout, "removed %s, %s\n", count(removed.Files, "file"), amount(removed.Bytes))
 	return err
 }

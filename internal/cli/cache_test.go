@@ -48,6 +48,14 @@ all 4 8.0 KiB
 	if got := shown(); got != before {
 		t.Errorf("got\n%s", got)
 	}
+	// What the clock says is later than now is not counted below nothing.
+	ahead, steps := time.Now().AddDate(1, 0, 0), filepath.Join(cache, "store/actions/aa/a")
+	if err := os.Chtimes(steps, ahead, ahead); err != nil {
+		t.Fatal(err)
+	}
+	if got := shown(); !strings.HasPrefix(got, "steps 1 2.0 KiB 0 days ago\n") {
+		t.Errorf("got\n%s", got)
+	}
 	out.Reset()
 	if err := CachePrune(t.Context(), o, PruneSize, PruneAge); err != nil || out.String() != "removed 1 file, 2.0 KiB\n" {
 		t.Errorf("printed %q, %v", out.String(), err)

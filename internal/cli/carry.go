@@ -19,6 +19,8 @@ func bundleFile(env func(string) (string, bool)) string {
 
 // Bundle writes everything that the lock names, and that doesn't lie in the repository, into one file.
 func (s *Session) Bundle(ctx context.Context, name string) error {
+	ctx, stop := stoppable(ctx)
+	defer stop()
 	res, err := s.pinned(ctx)
 	if err != nil {
 		return err

@@ -63,6 +63,7 @@ type Session struct {
 	store   *store.Store
 	remote  *oci.Store // nil: none
 	epoch   *time.Time
+	verify  bool
 	print   *printer
 	runner  *confine.Runner // of overlays' installers
 }
@@ -96,7 +97,7 @@ func Open(o Options) (*Session, error) {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	local := store.Options{
-		Dir: filepath.Join(cache, storeDir), Workers: runtime.GOMAXPROCS(0), Verify: s.verify(), Observe: s.print.step, Now: time.Now,
+		Dir: filepath.Join(cache, storeDir), Workers: runtime.GOMAXPROCS(0), Verify: s.verify, Observe: s.print.step, Now: time.Now,
 		Log: s.log(),
 	}
 	if s.Profile.Store != nil {
@@ -126,6 +127,9 @@ func (s *Session) connect() (cache string, err error) {
 	if cache, err = CacheDir(s.o.Env); err != nil {
 		return "", err
 	}
+	if s.verify, err = isSet(s.o.Env, "TALOSMITH_VERIFY", false); err != nil {
+		return "", err
+	}
 	mirrors, _ := s.o.Env("TALOSMITH_MIRRORS")
 	more, err := source.ParseMirrors(mirrors)
 	if err != nil {
@@ -134,7 +138,7 @@ func (s *Session) connect() (cache string, err error) {
 	s.sources = source.New(source.Options{
 		Bundle: bundleFile(s.o.Env), Cache: filepath.Join(cache, downloadsDir), Mirrors: append(s.o.Mirrors, more...), Registries: registries(s.Profile),
 		Log: s.log(), Progress: s.print.download,
-		Verify: s.verify(),
+		Verify: s.verify,
 	})
 	if err := s.sources.CheckBundle(); err != nil {
 		return "", fmt.Errorf("TALOSMITH_FROM: %w", err)
@@ -144,9 +148,16 @@ func (s *Session) connect() (cache string, err error) {
 
 func (s *Session) log() *slog.Logger { return slog.New(warnings{s.print.note}) }
 
-func (s *Session) verify() bool {
-	verify, _ := s.o.Env("TALOSMITH_VERIFY")
-	return verify == "1"
+// isSet reads a variable that is 0 or 1.
+func isSet(env func(string) (string, bool), name string, unset bool) (bool, error) {
+	switch v, _ := env(name); v {
+	case "":
+		return unset, nil
+	case "0", "1":
+		return v == "1", nil
+	default:
+		return false, fmt.Errorf("%s=%s: want 0 or 1", name, v)
+	}
 }
 
 // memoryLimit is what the garbage collector works harder to keep to, in bytes; steps get less, see [store.DefaultMemory].
@@ -221,6 +232,8 @@ func (s *Session) Close() error {
 
 // Build resolves, plans and builds what is asked for, and prints each artefact.
 func (s *Session) Build(ctx context.Context, req imager.Request) (*imager.Manifest, error) {
+	ctx, stop := stoppable(ctx)
+	defer stop()
 	g, jobs, err := s.plan(ctx, req)
 	if err != nil {
 		return nil, err
@@ -232,6 +245,8 @@ func (s *Session) Build(ctx context.Context, req imager.Request) (*imager.Manife
 
 // Push makes the installer images and uploads them to the profile's tags, and prints how to use them.
 func (s *Session) Push(ctx context.Context) error {
+	ctx, stop := stoppable(ctx)
+	defer stop()
 	g, jobs, err := s.plan(ctx, imager.Request{Kinds: []talos.Kind{talos.KindInstaller}})
 	if err != nil {
 		return err
@@ -285,7 +300,7 @@ func (s *Session) resolve(ctx context.Context, req imager.Request) (*imager.Grap
 
 func (s *Session) options() imager.Options {
 	return imager.Options{
-		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Verify: s.verify(), Tool: Version(), Report: s.report, Note: s.print.note, Writing: s.print.writing, Done: s.print.artefact,
+		Out: s.o.Out, Store: s.store, Sources: s.sources, Epoch: s.epoch, Verify: s.verify, Tool: Version(), Report: s.report, Note: s.print.note, Writing: s.print.writing, Done: s.print.artefact,
 	}
 }
 

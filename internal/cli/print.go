@@ -56,9 +56,9 @@ func newPrinter(o Options) *printer {
 // colors tells whether what is written there may have colours.
 func (o Options) colors(w io.Writer) bool {
 	_, isTerminal := terminalWidth(w)
-	_, plain := o.Env("NO_COLOR")
+	plain, _ := o.Env("NO_COLOR") // https://no-color.org: not where it is empty
 	kind, _ := o.Env("TERM")
-	return isTerminal && !plain && kind != "dumb"
+	return isTerminal && plain == "" && kind != "dumb"
 }
 
 // Write writes to standard error what others have to say.

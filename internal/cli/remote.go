@@ -14,13 +14,9 @@ func (s *Session) openRemote() (*oci.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: store %s: %w", block.Range, block.Registry, err)
 	}
-	write := block.Write
-	switch v, _ := s.o.Env("TALOSMITH_STORE_WRITE"); v {
-	case "":
-	case "0", "1":
-		write = v == "1"
-	default:
-		return nil, fmt.Errorf("TALOSMITH_STORE_WRITE=%s: want 0 or 1", v)
+	write, err := isSet(s.o.Env, "TALOSMITH_STORE_WRITE", block.Write)
+	if err != nil {
+		return nil, err
 	}
 	return oci.New(oci.Options{Direct: to, Write: write, Tool: Version(), Log: s.log()}), nil
 }

@@ -44,6 +44,8 @@ func TestMistakes(t *testing.T) {
 		{name: "a broken manifest.yaml", files: map[string]string{"hello/manifest.yaml": "version: v9\n"}, want: []string{"hello", "manifest.yaml", "v9"}},
 		{name: "a forbidden path", files: map[string]string{"hello/rootfs/sbin/init": "x"}, want: []string{"Extension hello", "extensions.hcl line 10", "/sbin  its files (1) are not allowed"}},
 		{name: "cache", env: map[string]string{"TALOSMITH_CACHE": "/proc/none"}, want: []string{"/proc/none"}},
+		{name: "a cache that cannot be one", env: map[string]string{"TALOSMITH_CACHE": "extensions.hcl"}, want: []string{"extensions.hcl", "set TALOSMITH_CACHE to a folder that can be written to"}},
+		{name: "verify", env: map[string]string{"TALOSMITH_VERIFY": "true"}, want: []string{"TALOSMITH_VERIFY=true: want 0 or 1"}},
 		{name: "an argument", change: []string{`"changed"`, `"a b"`}, want: []string{"extensions.hcl line 11", `"a b"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 // Cache shows what the cache holds. With -prune it removes what was used the longest ago, until all of it has at most -size (10GiB), and
 // all that was not used for -age (30d). Nothing else ever prunes.
 func Cache(ctx context.Context, prune *bool, size, age *string) error {
-	if prune != nil && *prune {
+	if isSet(prune) {
 		return cli.CachePrune(ctx, cli.Options{}, cmp.Or(value(size), cli.PruneSize), cmp.Or(value(age), cli.PruneAge))
 	}
 	if size != nil || age != nil {

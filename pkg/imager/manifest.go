@@ -70,7 +70,9 @@ func ReadManifest(dir string) (*Manifest, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return new(Manifest), nil
 	}
-	if err == nil && st.Size() > maxManifest {
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("read %s: not a regular file: remove it", name)
+	} else if err == nil && st.Size() > maxManifest {
 		err = fmt.Errorf("read %s: %d bytes, more than %d: remove it", name, st.Size(), maxManifest)
 	}
 	if err != nil {

@@ -54,14 +54,19 @@ type Limits struct {
 }
 
 // Prune removes files of folders, the least recently used first, until they keep to the limits; and says what it removed. It
-// waits until no process has the store of directory dir open, and keeps it from being opened meanwhile: so nothing goes that a
-// build needs. The folders may be any that are used only by processes that have this store open.
-func Prune(ctx context.Context, dir string, folders []Folder, l Limits) (removed Usage, err error) {
+// waits until no process has the store of directory dir open, of which waits is told, and keeps it from being opened meanwhile: so
+// nothing goes that a build needs. The folders may be any that are used only by processes that have this store open.
+func Prune(ctx context.Context, dir string, folders []Folder, l Limits, waits func()) (removed Usage, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return removed, fmt.Errorf("prune store: %w", err)
 	}
 	lock := inUse(dir)
-	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
+	alone, err := lock.TryLock()
+	if err == nil && !alone {
+		waits()
+		_, err = lock.TryLockContext(ctx, lockPoll)
+	}
+	if err != nil {
 		return removed, errors.Join(fmt.Errorf("prune store: wait for other processes to end: %w", err), lock.Close())
 	}
 	defer lock.Close()

@@ -52,7 +52,7 @@ func TestPruneDropsTheLeastRecentlyUsed(t *testing.T) {
 		{0, 100, nil},
 	} {
 		fill()
-		removed, err := store.Prune(t.Context(), dir, folders, store.Limits{Size: c.size, Since: now.AddDate(0, 0, -c.days)})
+		removed, err := store.Prune(t.Context(), dir, folders, store.Limits{Size: c.size, Since: now.AddDate(0, 0, -c.days)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,8 +107,9 @@ func TestPruneNeverDisturbsABuild(t *testing.T) {
 	build(t, s, say("x", &ran))
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := store.Prune(ctx, dir, store.Folders(dir), store.Limits{}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("error %v", err)
+	waits := 0
+	if _, err := store.Prune(ctx, dir, store.Folders(dir), store.Limits{}, func() { waits++ }); waits != 1 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("told of %d waits, error %v", waits, err)
 	}
 	if len(filesOf(t, dir)) != 2 {
 		t.Errorf("left %q", filesOf(t, dir))
@@ -131,11 +132,11 @@ func TestPruneNeverDisturbsABuild(t *testing.T) {
 	if err := marking.Close(); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := store.Prune(t.Context(), dir, store.Folders(dir), store.Limits{Size: 1 << 30, Since: time.Now().AddDate(0, 0, -10)})
+	removed, err := store.Prune(t.Context(), dir, store.Folders(dir), store.Limits{Size: 1 << 30, Since: time.Now().AddDate(0, 0, -10)}, nil)
 	if err != nil || removed.Files != 0 {
 		t.Errorf("removed %+v, %v", removed, err)
 	}
-	if _, err := store.Prune(t.Context(), dir, store.Folders(dir), store.Limits{}); err != nil || len(filesOf(t, dir)) != 0 {
+	if _, err := store.Prune(t.Context(), dir, store.Folders(dir), store.Limits{}, nil); err != nil || len(filesOf(t, dir)) != 0 {
 		t.Errorf("left %q, %v", filesOf(t, dir), err)
 	}
 	if got := build(t, open(t, store.Options{Dir: dir}), say("x", &ran)); got != "x" || ran.Load() != 2 {
