@@ -5,11 +5,11 @@
 //	TALOSMITH_CACHE    folder of the store and of downloads; default: talosmith in the user's cache folder
 //	TALOSMITH_FROM     a file of `mage bundle`: images come from it, and none from the network
 //	TALOSMITH_MIRRORS  HOST=URL,…: registries to ask first
-//	TALOSMITH_VERIFY   1: run every step even if its output is stored, and compare
+//	TALOSMITH_VERIFY   1: run every step even if its output is stored, write every artefact, and compare; 0: don't, the default
 //	TALOSMITH_STORE_WRITE  1: upload what is made here to the profile's store; 0: don't; default: what the profile says
 //	TALOSMITH_FACTORY  URL of the Image Factory that schematics are asked of; default: https://factory.talos.dev
 //	SOURCE_DATE_EPOCH  seconds: every timestamp; default: that of init in Talos's initramfs
-//	NO_COLOR           anything: no colours
+//	NO_COLOR           anything but nothing: no colours
 //	GOMEMLIMIT         bytes that the garbage collector keeps to; default: 360MiB
 package cli
 

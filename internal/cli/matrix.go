@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,11 @@ import (
 type Matrix struct {
 	Format    string // "json", "github", "gitlab" or "kubernetes"
 	Target    string // of mage, for each image: "all", "push"
-	Container string // image of the pods, for kubernetes: with Go, this repository as its working directory, and a shell
+	Container string // image of the jobs, for gitlab: with Go and a shell; of the pods, for kubernetes: with this repository as its working directory, too
 }
+
+// goImage is what jobs run in where nothing else is said, as in the pipeline of `mage init`.
+const goImage = "golang:1.26"
 
 // Most jobs that one matrix can have:
 // https://docs.github.com/actions/reference/limits and https://docs.gitlab.com/ci/yaml/#parallelmatrix.
@@ -59,7 +63,7 @@ func PrintMatrix(o Options, m Matrix) error {
 	case "github":
 		err = g.github(&b)
 	case "gitlab":
-		err = g.gitlab(&b)
+		err = g.gitlab(&b, cmp.Or(m.Container, goImage))
 	case "kubernetes":
 		err = g.kubernetes(&b, m.Container)
 	default:
@@ -192,17 +196,24 @@ func list(names []string) string {
 	return string(b)
 }
 
-// gitlab is a child pipeline with a stage for each group.
-func (g groups) gitlab(w io.Writer) error {
+// quoted is a string for JSON and YAML.
+func quoted(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}
+
+// gitlab is a child pipeline with a stage for each group. It has nothing of its parent but variables.
+func (g groups) gitlab(w io.Writer, container string) error {
 	job := func(stage string, images []string) error {
 		if len(images) > maxGitLab {
 			return fmt.Errorf("group %q: %d images, but a matrix of GitLab has at most %d jobs: split the profile", stage, len(images), maxGitLab)
 		}
 		fmt.Fprintf(w, "\n%s:\n  stage: %[1]s\n  parallel:\n    matrix:\n      - TALOSMITH_IMAGE: %s\n", stage, list(images))
-		fmt.Fprintf(w, "  script:\n    - %s -image=\"$TALOSMITH_IMAGE\"\n  artifacts:\n    paths: [out/]\n", shell(g.command))
+		fmt.Fprintf(w, "  dependencies: [] # no artefacts of others\n  script:\n    - %s\n  artifacts:\n    paths: [out/]\n",
+			quoted(shell(g.command)+` -image="$TALOSMITH_IMAGE"`))
 		return nil
 	}
-	fmt.Fprintln(w, "stages: [first, rest]")
+	fmt.Fprintf(w, "default:\n  image: %s\nstages: [first, rest]\n", quoted(container))
 	err := job("first", g.first)
 	if err == nil && len(g.rest) > 0 {
 		err = job("rest", g.rest)
@@ -216,18 +227,17 @@ func (g groups) kubernetes(w io.Writer, container string) error {
 		return fmt.Errorf("no image for the pods: -container=REFERENCE names one that has Go, a shell, and this repository as its working directory")
 	}
 	n := len(g.all())
-	script := fmt.Sprintf(`set -- %s; shift "$JOB_COMPLETION_INDEX"; exec %s -image="$1"`, shell(g.all()), shell(g.command))
-	quoted := func(s string) string { return strings.TrimSuffix(strings.TrimPrefix(list([]string{s}), "["), "]") }
+	script := fmt.Sprintf(`set -- %s; shift "$JOB_COMPLETION_INDEX" && exec %s -image="${1:?there is none for this index}"`, shell(g.all()), shell(g.command))
 	_, err := fmt.Fprintf(w, `# What the pods share is the profile's store. Credentials for it:
 #   kubectl create secret docker-registry talosmith-registry --docker-server=HOST --docker-username=… --docker-password=…
 apiVersion: batch/v1
 kind: Job
 metadata:
-  name: talosmith
+  generateName: talosmith- # by "kubectl create": a Job runs once
 spec:
   completionMode: Indexed
   completions: %d
-  parallelism: %[1]d # started by index: images that make what others share come first
+  parallelism: %[1]d # started by index: images that make what others share come first; with fewer at once less is made twice
   backoffLimitPerIndex: 3
   template:
     spec:

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -112,8 +113,11 @@ func TestGitLabMatrix(t *testing.T) {
 		Stage    string
 		Script   []string
 		Parallel struct{ Matrix []map[string][]string }
+
+		Dependencies []string
 	}
 	var pipeline struct {
+		Default     struct{ Image string }
 		Stages      []string
 		First, Rest job
 	}
@@ -126,6 +130,26 @@ func TestGitLabMatrix(t *testing.T) {
 	if got := pipeline.First.Script[0]; got != `go tool mage uki -profile=PROFILE -image="$TALOSMITH_IMAGE"` || pipeline.First.Stage != "first" {
 		t.Errorf("script %q, stage %q", got, pipeline.First.Stage)
 	}
+	if d := pipeline.Rest.Dependencies; d == nil || len(d) > 0 {
+		t.Errorf("dependencies %q", d)
+	}
+	parent, err := os.ReadFile("init/gitlab.yml")
+	if err != nil || pipeline.Default.Image != goImage || !strings.Contains(string(parent), "\nimage: "+goImage+"\n") {
+		t.Errorf("image %q: %v", pipeline.Default.Image, err)
+	}
+
+	// Whatever the profile is called, the shell has one word of it.
+	odd := groups{first: []string{"x"}, command: []string{"go", "-profile=it's: a # $(b) \"c\".hcl"}}
+	var b strings.Builder
+	if err := odd.gitlab(&b, "registry.corp/go:1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal([]byte(b.String()), &pipeline); err != nil {
+		t.Fatalf("%v in\n%s", err, &b)
+	}
+	if got := pipeline.First.Script[0]; got != `go '-profile=it'\''s: a # $(b) "c".hcl' -image="$TALOSMITH_IMAGE"` || pipeline.Default.Image != "registry.corp/go:1" {
+		t.Errorf("script %q, image %q", got, pipeline.Default.Image)
+	}
 }
 
 // TestKubernetesMatrix runs the pods' command for each index, with a go that tells how it was called.
@@ -135,7 +159,11 @@ func TestKubernetesMatrix(t *testing.T) {
 		t.Fatal(err)
 	}
 	var job struct {
-		Kind string
+		Kind     string
+		Metadata struct {
+			Name         string
+			GenerateName string `yaml:"generateName"`
+		}
 		Spec struct {
 			CompletionMode           string `yaml:"completionMode"`
 			Completions, Parallelism int
@@ -162,6 +190,17 @@ func TestKubernetesMatrix(t *testing.T) {
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "go"), []byte("#!/bin/sh\necho \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
+	}
+	if job.Metadata.Name != "" || !regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30})-$`).MatchString(job.Metadata.GenerateName) {
+		t.Errorf("a Job can be made once only: %+v", job.Metadata)
+	}
+	// An index that has no image must not build all of them.
+	for _, index := range []string{"7", "8", "-1", "x", ""} {
+		cmd := exec.Command(pod.Containers[0].Command[0], pod.Containers[0].Command[1:]...)
+		cmd.Env = append(os.Environ(), "JOB_COMPLETION_INDEX="+index, "PATH="+bin+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err == nil || strings.Contains(string(out), "mage") {
+			t.Errorf("index %q: %v, %s", index, err, out)
+		}
 	}
 	for i, name := range indexes {
 		cmd := exec.Command(pod.Containers[0].Command[0], pod.Containers[0].Command[1:]...)

@@ -44,7 +44,7 @@ var substitutes = []instead{
 	{regexp.MustCompile(`^curl .*/dev/null -H "PRIVATE-TOKEN.*$`), ":", "the same"},
 	{regexp.MustCompile(`^git fetch -q --depth=1 origin .*$`), "git branch base HEAD^1 && git fetch -q . base", "the repository has no remote"},
 	{regexp.MustCompile(`^curl --data-binary .*$`), ":", "there may be no network"},
-	{regexp.MustCompile(`^(go tool mage matrix .*) \| kubectl apply -f -$`), "$1 | grep -q 'kind: Job'", "there is no cluster"},
+	{regexp.MustCompile(`^(go tool mage matrix .*) \| kubectl create -f -$`), "$1 | grep -q 'kind: Job'", "there is no cluster"},
 	{regexp.MustCompile(`^go tool mage inspect ghcr.io/siderolabs/installer:(\S+)$`), "go tool mage inspect ghcr.io/siderolabs/installer-base:$1",
 		"the stand-in release has no installer, but its base"},
 	{regexp.MustCompile(`^(go tool mage diff .*)$`), "$1 || test $$? = 1", "1 says that they differ"},

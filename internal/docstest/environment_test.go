@@ -32,7 +32,7 @@ func TestEnvironment(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range regexp.MustCompile(`[eE]nv\("([A-Z_]+)"\)`).FindAllStringSubmatch(string(source), -1) {
+			for _, m := range regexp.MustCompile(`[eE]nv(?:\(|, )"([A-Z_]+)"`).FindAllStringSubmatch(string(source), -1) {
 				if _, ok := told[m[1]]; !ok {
 					t.Errorf("%s looks up %s, of which docs/environment.md tells nothing", name, m[1])
 				}
