@@ -20,7 +20,11 @@ import (
 // describeRevision says what the profile's images are in a git revision, whose commit it returns, too: with all files that the profile reads,
 // and the lock, as they are there. A profile that is not there yet has no images.
 func (s *Session) describeRevision(ctx context.Context, rev string) (d *imager.Description, commit string, err error) {
-	dir, err := os.MkdirTemp("", "talosmith-revision-")
+	in, err := s.sources.TempDir()
+	if err != nil {
+		return nil, "", err
+	}
+	dir, err := os.MkdirTemp(in, "revision-")
 	if err != nil {
 		return nil, "", err
 	}

@@ -37,8 +37,7 @@ func writeFiles(t *testing.T, dir string, files map[string]string) {
 // TestPlanSinceRevision: several files of a profile, files that it reads, a directory and the lock are those of the revision, whatever lies in
 // the folder now.
 func TestPlanSinceRevision(t *testing.T) {
-	tmp := t.TempDir()
-	t.Setenv("TMPDIR", tmp)
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing")) // may be memory
 	r := serveRelease(t)
 	r.publish("v1.13.9", "gvisor:20260101.0 [core] x", "iscsi-tools:v0.1.6 [core] y")
 	const main = `
@@ -124,7 +123,11 @@ extension "motd" {
 		t.Errorf("error %v, printed\n%s", err, stderr)
 	}
 
-	left, err := filepath.Glob(filepath.Join(tmp, "talosmith-*"))
+	cache, err := CacheDir(o.Env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(cache, downloadsDir, "partial", "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left %q, %v", left, err)
 	}

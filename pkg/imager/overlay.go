@@ -41,6 +41,7 @@ type overlaySteps struct {
 	Target  *store.Step // for the target; nil where there is no variant
 	why     error       // why there is no Pack
 	arch    string      // of the machine that builds
+	src     *source.Sources
 }
 
 func planOverlay(src *source.Sources, r overlay.Runner, t Target) *overlaySteps {
@@ -48,7 +49,7 @@ func planOverlay(src *source.Sources, r overlay.Runner, t Target) *overlaySteps 
 	if o == nil {
 		return nil
 	}
-	s := &overlaySteps{}
+	s := &overlaySteps{src: src}
 	packs := map[string]*store.Step{}
 	for arch, a := range o.Variants {
 		packs[arch] = overlayStep(src, o, a)
@@ -80,8 +81,8 @@ func planOverlay(src *source.Sources, r overlay.Runner, t Target) *overlaySteps 
 			})
 		},
 	}
-	s.Options = s.runStep("overlay-options", o, nil, func(ctx context.Context, out store.Output, files *tree.Tree) error {
-		options, err := overlay.GetOptions(ctx, r, files, o.Name, o.Options)
+	s.Options = s.runStep("overlay-options", o, nil, func(ctx context.Context, out store.Output, in string, files *tree.Tree) error {
+		options, err := overlay.GetOptions(ctx, r, in, files, o.Name, o.Options)
 		if err != nil {
 			return err
 		}
@@ -92,8 +93,8 @@ func planOverlay(src *source.Sources, r overlay.Runner, t Target) *overlaySteps 
 
 // install is the step of what the installer does to a disk of a size in bytes, as a tree pack: see [overlay.Effects].
 func (s *overlaySteps) install(o *Overlay, r overlay.Runner, size int64) *store.Step {
-	return s.runStep("overlay-install", o, size, func(ctx context.Context, out store.Output, files *tree.Tree) error {
-		return overlay.Install(ctx, r, files, o.Name, o.Options, size, func(e overlay.Effects) error {
+	return s.runStep("overlay-install", o, size, func(ctx context.Context, out store.Output, in string, files *tree.Tree) error {
+		return overlay.Install(ctx, r, in, files, o.Name, o.Options, size, func(e overlay.Effects) error {
 			t, err := e.Tree()
 			if err != nil {
 				return err
@@ -104,8 +105,8 @@ func (s *overlaySteps) install(o *Overlay, r overlay.Runner, size int64) *store.
 	})
 }
 
-// runStep is a step that runs the installer. All that it is given is part of its key.
-func (s *overlaySteps) runStep(name string, o *Overlay, given any, run func(context.Context, store.Output, *tree.Tree) error) *store.Step {
+// runStep is a step that runs the installer, in a folder that it is told. All else that it is given is part of its key.
+func (s *overlaySteps) runStep(name string, o *Overlay, given any, run func(ctx context.Context, out store.Output, in string, files *tree.Tree) error) *store.Step {
 	options, errOptions := overlay.ExtraOptions(o.Options)
 	return &store.Step{
 		Name: name, Label: s.Pack.Label, Inputs: []*store.Step{s.Pack}, Params: []any{overlay.Version, source.Version, s.arch, o.Name, string(options), given},
@@ -113,7 +114,11 @@ func (s *overlaySteps) runStep(name string, o *Overlay, given any, run func(cont
 			if errOptions != nil {
 				return errOptions
 			}
-			return withPack(ctx, in[0], func(files *tree.Tree) error { return run(ctx, out, files) })
+			dir, err := s.src.TempDir()
+			if err != nil {
+				return err
+			}
+			return withPack(ctx, in[0], func(files *tree.Tree) error { return run(ctx, out, dir, files) })
 		},
 	}
 }

@@ -24,9 +24,10 @@ const (
 	maxNamed = 10 // in an error
 )
 
-// Install lets a board's installer write to a disk of a size in bytes, and gives what it did to use, until that returns.
-func Install(ctx context.Context, r Runner, files *tree.Tree, name string, extra map[string]any, size int64, use func(Effects) error) error {
-	return inScratch(ctx, r, files, name, func(s *scratch) (err error) {
+// Install lets a board's installer, which runs in a new directory in another one, write to a disk of a size in bytes, and gives what it did to
+// use, until that returns.
+func Install(ctx context.Context, r Runner, in string, files *tree.Tree, name string, extra map[string]any, size int64, use func(Effects) error) error {
+	return inScratch(ctx, r, in, files, name, func(s *scratch) (err error) {
 		disk, err := s.root.OpenFile(diskName, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 		if err != nil {
 			return err

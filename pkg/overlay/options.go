@@ -56,13 +56,13 @@ func ParseOptions(answer []byte) (Options, error) {
 	return o, nil
 }
 
-// GetOptions asks a board's installer for its options.
-func GetOptions(ctx context.Context, r Runner, files *tree.Tree, name string, extra map[string]any) (o Options, err error) {
+// GetOptions asks a board's installer for its options. It runs in a new directory in another one.
+func GetOptions(ctx context.Context, r Runner, in string, files *tree.Tree, name string, extra map[string]any) (o Options, err error) {
 	program, err := files.Filter(func(n tree.Node) bool { return n.Path == InstallerPath(name) })
 	if err != nil {
 		return o, err
 	}
-	err = inScratch(ctx, r, program, name, func(s *scratch) error {
+	err = inScratch(ctx, r, in, program, name, func(s *scratch) error {
 		answer, err := s.run(ctx, "get-options", maxAnswer, func(string) ([]byte, error) { return marshal(extra) })
 		if err == nil {
 			o, err = ParseOptions(answer)

@@ -183,8 +183,8 @@ func (f fake) Run(_ context.Context, c Command) ([]byte, error) {
 }
 
 func TestProtocol(t *testing.T) {
-	tmp := t.TempDir()
-	t.Setenv("TMPDIR", tmp)
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing")) // may be memory
+	in := t.TempDir()
 	files := image(t, 0o755, program(elf.EM_AARCH64, ""))
 	extra := map[string]any{"z": int64(1), "configTxt": "a=1\nb=2\n", "list": []any{true, 1.5, nil}}
 	const options = "configTxt: |\n    a=1\n    b=2\nlist:\n    - true\n    - 1.5\n    - null\nz: 1\n"
@@ -197,7 +197,7 @@ func TestProtocol(t *testing.T) {
 				t.Error("artifacts are unpacked for nothing")
 			}
 			return official, nil
-		}}, files, "b", want)
+		}}, in, files, "b", want)
 		if err != nil || o.Name != "rpi_generic" {
 			t.Errorf("%+v, %v", o, err)
 		}
@@ -219,7 +219,7 @@ func TestProtocol(t *testing.T) {
 			return "", errors.Join(
 				os.MkdirAll(filepath.Join(esp, "locked", "empty"), 0o700), os.WriteFile(filepath.Join(esp, "locked", "file"), []byte("x"), 0),
 				os.Chmod(filepath.Join(esp, "locked"), 0), os.WriteFile(filepath.Join(root, "tmp", "rubbish"), nil, 0o600))
-		}}, files, "b", with, 1<<20, func(e Effects) error {
+		}}, in, files, "b", with, 1<<20, func(e Effects) error {
 			var all []string
 			for n := range e.ESP.All() {
 				all = append(all, fmt.Sprint(n.Path, n.Mode, n.Size(), n.ModTime.Unix()))
@@ -233,16 +233,16 @@ func TestProtocol(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := GetOptions(t.Context(), fake{err: errors.New("it is a Linux program")}, files, "b", nil); err == nil || err.Error() != "it is a Linux program" {
+	if _, err := GetOptions(t.Context(), fake{err: errors.New("it is a Linux program")}, in, files, "b", nil); err == nil || err.Error() != "it is a Linux program" {
 		t.Errorf("on a machine that runs nothing: %v", err)
 	}
-	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
-		t.Errorf("left in TMPDIR: %v, %v", left, err)
+	if left, err := os.ReadDir(in); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
 func TestEffects(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
+	in := t.TempDir()
 	files := image(t, 0o755, program(elf.EM_AARCH64, ""))
 	const size = 8 << 20
 	writes := map[int64]string{
@@ -260,7 +260,7 @@ func TestEffects(t *testing.T) {
 			err = errors.Join(err, err1)
 		}
 		return "", errors.Join(err, f.Close(), os.WriteFile(filepath.Join(root, "mnt", "boot", "EFI", "a"), []byte("A"), 0o600))
-	}}, files, "b", nil, size, func(e Effects) error {
+	}}, in, files, "b", nil, size, func(e Effects) error {
 		check := func(what string, e Effects) {
 			var got []string
 			for _, x := range e.Raw {
@@ -303,7 +303,7 @@ func must(t *tree.Tree, err error) *tree.Tree {
 
 // TestLimits: one over each.
 func TestLimits(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
+	in := t.TempDir()
 	files := image(t, 0o755, program(elf.EM_AARCH64, ""))
 	for name, c := range map[string]struct {
 		do   func(root, esp string) error
@@ -333,7 +333,7 @@ func TestLimits(t *testing.T) {
 	} {
 		err := Install(t.Context(), fake{do: func(root string, _ Command, _ string) (string, error) {
 			return "", c.do(root, filepath.Join(root, "mnt", "boot", "EFI"))
-		}}, files, "b", nil, 1<<20, func(Effects) error { return nil })
+		}}, in, files, "b", nil, 1<<20, func(Effects) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}

@@ -29,8 +29,8 @@ type scratch struct {
 	program string
 }
 
-// inScratch makes a directory with an overlay's files for the time of fn.
-func inScratch(ctx context.Context, r Runner, files *tree.Tree, name string, fn func(*scratch) error) (err error) {
+// inScratch makes a directory with an overlay's files for the time of fn, in another one.
+func inScratch(ctx context.Context, r Runner, in string, files *tree.Tree, name string, fn func(*scratch) error) (err error) {
 	arch, err := r.Arch()
 	if err == nil {
 		err = CheckProgram(files, name, arch)
@@ -38,7 +38,7 @@ func inScratch(ctx context.Context, r Runner, files *tree.Tree, name string, fn 
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "talosmith-overlay-")
+	dir, err := os.MkdirTemp(in, "overlay-")
 	if err != nil {
 		return err
 	}

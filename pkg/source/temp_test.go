@@ -18,6 +18,9 @@ func TestTemp(t *testing.T) {
 	if _, err := f.WriteAt([]byte("x"), 1<<20); err != nil {
 		t.Error(err)
 	}
+	if dir, err := New(Options{Cache: cache}).TempDir(); err != nil || filepath.Dir(dir) != cache {
+		t.Errorf("folder %q, %v", dir, err)
+	}
 	if names, err := filepath.Glob(filepath.Join(cache, "*", "*")); err != nil || len(names) > 0 {
 		t.Errorf("the cache has %q, %v", names, err)
 	}

@@ -70,7 +70,7 @@ func read(t testing.TB, files *tree.Tree) map[string]string {
 func install(ctx context.Context, t testing.TB, r overlay.Runner, extra map[string]any) (esp map[string]string, raw map[int64]string, err error) {
 	t.Helper()
 	raw = map[int64]string{}
-	err = overlay.Install(ctx, r, files(t), board, extra, diskSize, func(e overlay.Effects) error {
+	err = overlay.Install(ctx, r, "", files(t), board, extra, diskSize, func(e overlay.Effects) error {
 		esp = read(t, e.ESP)
 		for _, x := range e.Raw {
 			b, err := tree.ReadAll(x.Content)
@@ -103,7 +103,7 @@ func inWays(t *testing.T, ways []way, fn func(t *testing.T, r *Runner, w way)) {
 			scratchIn(t)
 			var notes []string
 			r := &Runner{ways: []way{w}, Note: func(s string) { notes = append(notes, s) }}
-			if _, err := overlay.GetOptions(t.Context(), r, files(t), board, nil); notAllowed(err) {
+			if _, err := overlay.GetOptions(t.Context(), r, "", files(t), board, nil); notAllowed(err) {
 				tooltest.Unable(t, "this system does not allow it: %v", err)
 			}
 			fn(t, r, w)
@@ -120,7 +120,7 @@ func TestGetOptions(t *testing.T) {
 			"{board [console=tty0 console=ttyBOARD0,115200 talos.dashboard.disabled=1] 20480}": nil,
 			"{board [a=1 b] 2048}": {"offset": int64(2048), "kernelArgs": []any{"a=1", "b"}},
 		} {
-			o, err := overlay.GetOptions(t.Context(), r, files(t), board, extra)
+			o, err := overlay.GetOptions(t.Context(), r, "", files(t), board, extra)
 			if got := fmt.Sprint(o); err != nil || got != want {
 				t.Errorf("options %s, %v; want %s", got, err, want)
 			}
@@ -262,7 +262,7 @@ func TestFailures(t *testing.T) {
 			"get-options flood":    "installers/board get-options: it printed more than 1048576 bytes, and was ended",
 			"get-options nonsense": "its answer: ",
 		} {
-			if _, err := overlay.GetOptions(t.Context(), r, files(t), board, map[string]any{"misbehave": how}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			if _, err := overlay.GetOptions(t.Context(), r, "", files(t), board, map[string]any{"misbehave": how}); err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("%s: %.300v\nwant %s", how, err, want)
 			}
 		}
@@ -279,7 +279,7 @@ func TestEnds(t *testing.T) {
 			if how == "hang" {
 				_, _, err = install(t.Context(), t, r, map[string]any{"misbehave": how})
 			} else {
-				_, err = overlay.GetOptions(t.Context(), r, files(t), board, map[string]any{"misbehave": how})
+				_, err = overlay.GetOptions(t.Context(), r, "", files(t), board, map[string]any{"misbehave": how})
 			}
 			if err == nil || !strings.Contains(err.Error(), "it was not done after 1s, and was ended") {
 				t.Errorf("%s: %v", how, err)
@@ -336,7 +336,7 @@ func TestFallsBack(t *testing.T) {
 	var notes []string
 	r := &Runner{ways: []way{refuse, last}, Note: func(s string) { notes = append(notes, s) }}
 	for range 2 {
-		if _, err := overlay.GetOptions(t.Context(), r, files(t), board, nil); err != nil {
+		if _, err := overlay.GetOptions(t.Context(), r, "", files(t), board, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -344,7 +344,7 @@ func TestFallsBack(t *testing.T) {
 		t.Errorf("notes %q", notes)
 	}
 	r.ways = []way{refuse}
-	if _, err := overlay.GetOptions(t.Context(), r, files(t), board, nil); err == nil || !strings.Contains(err.Error(), "start: ") {
+	if _, err := overlay.GetOptions(t.Context(), r, "", files(t), board, nil); err == nil || !strings.Contains(err.Error(), "start: ") {
 		t.Errorf("no way: %v", err)
 	}
 }

@@ -157,7 +157,7 @@ func start(ctx context.Context, c overlay.Command, w way, stdout, stderr io.Writ
 			time.Sleep(time.Millisecond << try)
 			continue
 		case errors.Is(err, unix.EACCES):
-			err = fmt.Errorf("%w: is TMPDIR on a file system without programs (noexec)?", err)
+			err = fmt.Errorf("%w: is the cache (TALOSMITH_CACHE) on a file system without programs (noexec)?", err)
 		}
 		return nil, &notStarted{fmt.Errorf("start: %w", err)}
 	}
