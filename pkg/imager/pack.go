@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -38,6 +39,8 @@ func withPack(ctx context.Context, b tree.Blob, fn func(*tree.Tree) error) error
 	t, err := source.OpenPack(readerAt{ctx, f}, b.Size())
 	if err == nil {
 		err = fn(t)
+	} else {
+		err = inStore(b, err)
 	}
 	return errors.Join(err, f.Close())
 }
@@ -62,10 +65,18 @@ func writeJSON(out store.Output, v any) error {
 
 func readJSON(b tree.Blob, v any) error {
 	raw, err := tree.ReadAll(b)
-	if err != nil {
-		return err
+	if err == nil {
+		err = json.Unmarshal(raw, v)
 	}
-	return json.Unmarshal(raw, v)
+	return inStore(b, err)
+}
+
+// inStore says of what is wrong with a step's output where it is, and what helps.
+func inStore(b tree.Blob, err error) error {
+	if name, ok := tree.HostPath(b); ok && err != nil {
+		return fmt.Errorf("read %s: %w: TALOSMITH_VERIFY=1 mends what the disk has damaged", name, err)
+	}
+	return err
 }
 
 func digests(a *source.Artifact) []string {

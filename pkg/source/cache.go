@@ -72,7 +72,7 @@ func (s *Sources) cached(ctx context.Context, digest string, size int64) (tree.B
 // markUsed keeps a file's time within an hour of its last use: the least recently used are pruned first.
 func markUsed(name string) {
 	now := time.Now()
-	if st, err := os.Stat(name); err == nil && now.Sub(st.ModTime()) > time.Hour {
+	if st, err := os.Stat(name); err == nil && now.Sub(st.ModTime()).Abs() > time.Hour { // a clock that was wrong may have set it ahead
 		_ = os.Chtimes(name, now, now) // a cache that cannot be written to is pruned by older times
 	}
 }
@@ -85,6 +85,16 @@ func (s *Sources) intact(b tree.Blob, digest string) (bool, error) {
 	if done {
 		return true, nil
 	}
+	ok, err := hasDigest(b, digest)
+	if err == nil {
+		s.mu.Lock()
+		s.checked[digest] = ok
+		s.mu.Unlock()
+	}
+	return ok, err
+}
+
+func hasDigest(b tree.Blob, digest string) (bool, error) {
 	r, err := b.Open()
 	if err != nil {
 		return false, err
@@ -94,11 +104,21 @@ func (s *Sources) intact(b tree.Blob, digest string) (bool, error) {
 	if err := errors.Join(err, r.Close()); err != nil {
 		return false, fmt.Errorf("read cache: %w", err)
 	}
-	ok := sum(h) == digest
-	s.mu.Lock()
-	s.checked[digest] = ok
-	s.mu.Unlock()
-	return ok, nil
+	return sum(h) == digest, nil
+}
+
+// blame looks for the reason of an error in layers of the cache. One that is not what its digest says is dropped.
+func (s *Sources) blame(layers []Content, err error) error {
+	for _, l := range layers {
+		name, ok := tree.HostPath(l.Blob)
+		if !ok || s.cache == "" || name != s.blobFile(l.Layer.Digest) {
+			continue
+		}
+		if ok, errRead := hasDigest(l.Blob, l.Layer.Digest); !ok && errRead == nil {
+			err = errors.Join(fmt.Errorf("%w: the cache's blob %s is damaged, and dropped now: run it again", err, l.Layer.Digest), os.Remove(name))
+		}
+	}
+	return err
 }
 
 // cachedDocument returns a small blob of the cache, always compared with its digest, or nil.

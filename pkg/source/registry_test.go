@@ -524,6 +524,33 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// TestDamagedLayer: where a layer of the cache can't be read because it isn't what it was, the next run gets it anew.
+func TestDamagedLayer(t *testing.T) {
+	t.Parallel()
+	_, ref, _ := published(t)
+	s, _, _ := sources(t, Options{})
+	a, err := s.Resolve(t.Context(), Ref{Image: ref}, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := list(t, must(s.Tree(t.Context(), a, nil, &memSpool{})))
+	file := s.blobFile(a.Layers[0].Digest)
+	bad := must(os.ReadFile(file))
+	for i := range bad[:512] {
+		bad[i] ^= 0xff
+	}
+	if err := os.WriteFile(file, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Tree(t.Context(), a, nil, &memSpool{})
+	if err == nil || !strings.Contains(err.Error(), "blob "+a.Layers[0].Digest+" is damaged, and dropped now: run it again") {
+		t.Errorf("error %v", err)
+	}
+	if got := list(t, must(s.Tree(t.Context(), a, nil, &memSpool{}))); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Trouble with our own disk is told as such, and no other registry is asked.
 func TestMissing(t *testing.T) {
 	t.Parallel()

@@ -331,6 +331,9 @@ func (s *Sources) RawTree(ctx context.Context, a *Artifact, keep func(path strin
 		return nil, err
 	}
 	t, err := Flatten(ctx, layers, keep, spool, s.lim)
+	if err != nil && ctx.Err() == nil {
+		err = s.blame(layers, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", a.Ref, err)
 	}
