@@ -80,7 +80,10 @@ func (p *printer) step(e store.Event) {
 	defer p.mu.Unlock()
 	id := string(e.Key)
 	switch e.State {
+	case store.Waiting:
+		p.progress(id, "waiting", e.Step.String(), 0, 0)
 	case store.Stored:
+		delete(p.running, id) // another process has made it
 		if _, counted := p.ended[e.Key]; !counted {
 			p.ended[e.Key] = store.Stored
 		}

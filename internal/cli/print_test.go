@@ -96,6 +96,22 @@ write     metal-amd64.iso        [######....] 60% of 100.0 MiB, 30.0 MiB/s, 2 s
 	}
 }
 
+// TestWaitingLines: a step that another process makes is shown while that takes, and counts as stored then.
+func TestWaitingLines(t *testing.T) {
+	var out strings.Builder
+	p, pause := testPrinter(&out)
+	st := &store.Step{Name: "squashfs", Label: "hello"}
+	p.step(store.Event{State: store.Waiting, Key: "a", Step: st})
+	pause(2 * time.Second)
+	if got := strings.Join(p.frame(p.now(), 100), "\n"); got != "waiting   squashfs hello         2 s\n0 steps done, 2 s" {
+		t.Errorf("got %q", got)
+	}
+	p.step(store.Event{State: store.Stored, Key: "a", Step: st})
+	if got := strings.Join(p.frame(p.now(), 100), "\n"); got != "0 steps done, 1 stored already, 2 s" || out.Len() > 0 {
+		t.Errorf("got %q, %q", got, &out)
+	}
+}
+
 func TestFramesFitTheTerminal(t *testing.T) {
 	var out strings.Builder
 	p, pause := testPrinter(&out)

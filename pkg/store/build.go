@@ -153,7 +153,7 @@ func (s *Store) obtain(ctx context.Context, j *job) (outcome, error) {
 		return o, nil
 	}
 	// Whoever holds the lock of a step waits for locks of steps below it only, so there is no circle.
-	unlock, err := s.lock(ctx, string(j.key), j.String())
+	unlock, err := s.lock(ctx, string(j.key), j.String(), func() { s.observe(j, Waiting, 0, 0) })
 	if err != nil {
 		return outcome{}, err
 	}

@@ -38,3 +38,37 @@ func TestProgress(t *testing.T) {
 	}
 	store.Progress(t.Context(), 1, 2) // of no step
 }
+
+// TestWaiting: whoever waits for another process is told so.
+func TestWaiting(t *testing.T) {
+	dir := t.TempDir()
+	began, end := make(chan struct{}), make(chan struct{})
+	st := &store.Step{Name: "slow", Run: func(_ context.Context, out store.Output, _ []tree.Blob) error {
+		close(began)
+		<-end
+		_, err := out.WriteAt([]byte("done"), 0)
+		return err
+	}}
+	first := open(t, store.Options{Dir: dir})
+	made := make(chan error)
+	go func() {
+		_, err := first.Build(t.Context(), st)
+		made <- err
+	}()
+	<-began
+	var states []store.State
+	second := open(t, store.Options{Dir: dir, Observe: func(e store.Event) {
+		if states = append(states, e.State); e.State == store.Waiting {
+			close(end)
+		}
+	}})
+	if got := build(t, second, st); got != "done" {
+		t.Errorf("got %q", got)
+	}
+	if err := <-made; err != nil {
+		t.Error(err)
+	}
+	if !slices.Equal(states, []store.State{store.Waiting, store.Stored}) {
+		t.Errorf("states %v", states)
+	}
+}

@@ -61,12 +61,7 @@ func Prune(ctx context.Context, dir string, folders []Folder, l Limits, waits fu
 		return removed, fmt.Errorf("prune store: %w", err)
 	}
 	lock := inUse(dir)
-	alone, err := lock.TryLock()
-	if err == nil && !alone {
-		waits()
-		_, err = lock.TryLockContext(ctx, lockPoll)
-	}
-	if err != nil {
+	if err := await(ctx, lock, waits); err != nil {
 		return removed, errors.Join(fmt.Errorf("prune store: wait for other processes to end: %w", err), lock.Close())
 	}
 	defer lock.Close()

@@ -61,7 +61,7 @@ func (r Result) valid() bool {
 type State int
 
 // A step's output is there already; or it is fetched from the remote store, or the step runs, and it is there then. A step that is
-// neither fetched nor done after it began has failed.
+// neither fetched nor done after it began has failed. Where another process is at it, that is waited for first.
 const (
 	Stored   State = iota
 	Fetching       // again and again, with more bytes
@@ -69,6 +69,7 @@ const (
 	Running // again and again, with more bytes
 	Done
 	Failed
+	Waiting
 )
 
 // Event tells how far a step is.

@@ -122,16 +122,27 @@ func (s *Store) Close() error {
 // Lock waits for the lock of a name that all processes with this store share. It has nothing to do with steps.
 func (s *Store) Lock(ctx context.Context, name string) (unlock func() error, err error) {
 	sum := sha256.Sum256([]byte(name))
-	return s.lock(ctx, "named-"+hex.EncodeToString(sum[:]), fmt.Sprintf("the lock of %q", name))
+	return s.lock(ctx, "named-"+hex.EncodeToString(sum[:]), fmt.Sprintf("the lock of %q", name), func() {})
 }
 
 // lockPoll is how often a held lock is tried.
 const lockPoll = 50 * time.Millisecond
 
-func (s *Store) lock(ctx context.Context, file, what string) (unlock func() error, err error) {
+func (s *Store) lock(ctx context.Context, file, what string, waits func()) (unlock func() error, err error) {
 	lock := flock.New(filepath.Join(s.o.Dir, locksDir, file))
-	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
+	if err := await(ctx, lock, waits); err != nil {
 		return nil, errors.Join(fmt.Errorf("wait for another process with %s: %w", what, err), lock.Close())
 	}
 	return lock.Close, nil
+}
+
+// await gets a lock, and tells of it if that takes time.
+func await(ctx context.Context, lock *flock.Flock, waits func()) error {
+	held, err := lock.TryLock()
+	if held || err != nil {
+		return err
+	}
+	waits()
+	_, err = lock.TryLockContext(ctx, lockPoll)
+	return err
 }
