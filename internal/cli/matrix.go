@@ -34,6 +34,9 @@ const (
 // PrintMatrix prints the profile's images for a CI system: first those that make between them all that several images share,
 // then the rest, which find that in the profile's store.
 func PrintMatrix(o Options, m Matrix) error {
+	if m.Container != "" && (m.Format == "json" || m.Format == "github") {
+		return fmt.Errorf("-container=%s: what jobs run in is for -format=gitlab and -kubernetes; a workflow of GitHub says it itself", m.Container)
+	}
 	s, err := load(o)
 	if err != nil {
 		return err

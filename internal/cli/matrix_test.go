@@ -229,6 +229,7 @@ image "many" {
 		{"no store", strings.Replace(matrixProfile, "store {\n  registry = \"registry.corp/cache/talosmith\"\n}", "", 1),
 			Matrix{Format: "kubernetes", Container: "x"}, "no store that the pods could share"},
 		{"nothing to push", matrixProfile, Matrix{Format: "json", Target: "push"}, `no image declares an output "installer", which -target=push wants`},
+		{"a container for nothing", matrixProfile, Matrix{Format: "github", Container: "x"}, "-container=x: what jobs run in is for"},
 		{"no container", matrixProfile, Matrix{Format: "kubernetes"}, "-container=REFERENCE"},
 		{"github", fmt.Sprintf(many, maxGitHub+2), Matrix{Format: "github"}, "at most 256 jobs"},
 		{"gitlab", fmt.Sprintf(many, maxGitLab+2), Matrix{Format: "gitlab"}, "at most 200 jobs"},
