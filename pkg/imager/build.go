@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -233,7 +231,7 @@ func (o Options) produce(ctx context.Context, a Artefact, r recipe, before *Mani
 			o.writing(Writing{File: a.File, Failed: true})
 		}
 	}()
-	w, err := createOwn(ctx, filepath.Join(o.Out, a.File))
+	w, err := createOut(ctx, filepath.Join(o.Out, a.File))
 	if err != nil {
 		return a, false, err
 	}
@@ -251,26 +249,6 @@ func (o Options) produce(ctx context.Context, a Artefact, r recipe, before *Mani
 	a.Size, a.Digest = is.size, is.digest
 	a.SHA256, a.Modified, err = w.commit(is.size)
 	return a, true, err
-}
-
-// createOwn makes an artefact's file. Another run that tidies up may take one for left before it is locked: then it has lost its name.
-func createOwn(ctx context.Context, name string) (*outFile, error) {
-	for {
-		w, err := createOut(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		here, err := w.f.Stat()
-		if err != nil {
-			return nil, errors.Join(err, w.discard())
-		}
-		if named, err := os.Stat(w.f.Name()); err == nil && w.lock.Locked() && os.SameFile(here, named) {
-			return w, nil
-		}
-		if err := w.discard(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
 }
 
 // sameBytes tells whether an artefact that is there has the bytes that were written now, and notes where it has others.
@@ -324,7 +302,7 @@ func (t *target) describe(out profile.Output) (Artefact, error) {
 
 // record brings the folder's manifest up to date. Where nothing was built and nothing is gone, it stays as it is, or missing.
 func record(ctx context.Context, built []Artefact, o Options) (*Manifest, error) {
-	unlock, err := o.Store.Lock(context.WithoutCancel(ctx), "out "+o.Out)
+	unlock, err := lockOut(context.WithoutCancel(ctx), o)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func WriteBundle(ctx context.Context, r *Resolution, src *source.Sources, name s
 	if err := removeLeft(filepath.Join(filepath.Dir(name), atomicfile.Prefix+filepath.Base(name)+".*")); err != nil {
 		return b, err
 	}
-	f, err := createOwn(ctx, name)
+	f, err := createOut(ctx, name)
 	if err != nil {
 		return b, err
 	}

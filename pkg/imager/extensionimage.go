@@ -279,7 +279,7 @@ type ExtensionFile struct {
 // Write writes an archive for each architecture, an OCI layout that docker loads, too; and, if there are several, an OCI layout of all.
 func (x *ExtensionImage) Write(ctx context.Context, dir string) (files []ExtensionFile, err error) {
 	write := func(name string, images []*ociImage, top blob) error {
-		w, err := createOwn(ctx, filepath.Join(dir, name))
+		w, err := createOut(ctx, filepath.Join(dir, name))
 		if err != nil {
 			return err
 		}

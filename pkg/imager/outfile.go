@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -48,19 +49,57 @@ func (o *outFile) advance(n int64) {
 	}
 }
 
+// createOut makes the folder of a file, too.
 func createOut(ctx context.Context, name string) (*outFile, error) {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+	if err := makeFolder(filepath.Dir(name)); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), atomicfile.Prefix+filepath.Base(name)+".")
+	for {
+		f, err := os.CreateTemp(filepath.Dir(name), atomicfile.Prefix+filepath.Base(name)+".")
+		if err != nil {
+			return nil, fmt.Errorf("write %s: %w: choose another folder", name, cause(err))
+		}
+		o := &outFile{ctx: ctx, f: f, name: name, lock: flock.New(f.Name()), hash: sha256.New()}
+		own, err := o.own()
+		if own {
+			return o, nil
+		}
+		if discarded := o.discard(); err != nil || discarded != nil && !errors.Is(discarded, fs.ErrNotExist) {
+			return nil, errors.Join(err, discarded)
+		}
+	}
+}
+
+// own locks a new file. It is not ok if another run took it for left before that, and so it has lost its name.
+func (o *outFile) own() (ok bool, err error) {
+	if ok, err = o.lock.TryLock(); !ok || err != nil {
+		return false, err
+	}
+	here, err := o.f.Stat()
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	o := &outFile{ctx: ctx, f: f, name: name, lock: flock.New(f.Name()), hash: sha256.New()}
-	if _, err := o.lock.TryLock(); err != nil {
-		return nil, errors.Join(err, o.discard())
+	named, err := os.Stat(o.f.Name())
+	return err == nil && os.SameFile(here, named), nil
+}
+
+// makeFolder makes a folder that somebody asked for.
+func makeFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make folder %s: %w: choose another one", dir, cause(err))
 	}
-	return o, nil
+	return nil
+}
+
+// cause is an error about a file without the file.
+func cause(err error) error {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return e.Err
+	case *os.LinkError:
+		return e.Err
+	}
+	return err
 }
 
 // zeroPage is what holes are hashed from. Hashing cannot be interrupted, and holds up the garbage collector: it goes by pieces.
@@ -123,7 +162,12 @@ func (o *outFile) commit(size int64) (sum string, modified time.Time, err error)
 		}
 	}
 	if err = errors.Join(err, o.f.Close()); err == nil {
-		err = os.Rename(o.f.Name(), o.name)
+		if err = os.Rename(o.f.Name(), o.name); err != nil {
+			err = fmt.Errorf("write %s: %w", o.name, cause(err))
+			if st, err2 := os.Lstat(o.name); err2 == nil && st.IsDir() {
+				err = fmt.Errorf("write %s: a folder is in its place: remove it", o.name)
+			}
+		}
 	}
 	if err != nil {
 		return "", modified, errors.Join(err, o.lock.Close(), os.Remove(o.f.Name()))
@@ -139,10 +183,10 @@ func (o *outFile) discard() error {
 // prepareOut makes the output folder, removes what killed runs left in it, and keeps other runs from changing its manifest until
 // unlock is called.
 func prepareOut(ctx context.Context, o Options) (unlock func() error, err error) {
-	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+	if err := makeFolder(o.Out); err != nil {
 		return nil, err
 	}
-	if unlock, err = o.Store.Lock(ctx, "out "+o.Out); err != nil {
+	if unlock, err = lockOut(ctx, o); err != nil {
 		return nil, err
 	}
 	if err := removeLeft(filepath.Join(o.Out, atomicfile.Prefix+"*")); err != nil {
@@ -151,13 +195,27 @@ func prepareOut(ctx context.Context, o Options) (unlock func() error, err error)
 	return unlock, nil
 }
 
+// lockOut keeps other runs from changing the output folder's manifest, however they call the folder.
+func lockOut(ctx context.Context, o Options) (unlock func() error, err error) {
+	dir, err := filepath.Abs(o.Out)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find folder %s: %w", o.Out, cause(err))
+	}
+	return o.Store.Lock(ctx, "out "+dir)
+}
+
 // removeLeft removes files of a pattern that nobody is writing.
 func removeLeft(pattern string) error {
 	left, err := filepath.Glob(pattern)
 	for _, name := range left {
 		lock := flock.New(name)
 		if held, err2 := lock.TryLock(); held && err2 == nil {
-			err = errors.Join(err, os.Remove(name))
+			if err2 = os.Remove(name); !errors.Is(err2, fs.ErrNotExist) { // another run was faster
+				err = errors.Join(err, err2)
+			}
 		}
 		err = errors.Join(err, lock.Close())
 	}

@@ -194,7 +194,7 @@ func (s *Store) obtainLocked(ctx context.Context, j *job) (outcome, error) {
 		s.observe(j, Done, o.result.Size, 0)
 		return o, nil
 	case errors.Is(err, syscall.ENOSPC):
-		err = fmt.Errorf("%w: `mage cache -prune -size=SIZE` makes room", err)
+		err = fmt.Errorf("%w: `go tool mage cache -prune -size=SIZE` makes room", err)
 	}
 	s.observe(j, Failed, 0, 0)
 	return outcome{}, fmt.Errorf("%s: %w", j, err)
