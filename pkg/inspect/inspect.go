@@ -32,7 +32,7 @@ import (
 type Options struct {
 	// Sources resolve registry references; without them those are refused.
 	Sources *source.Sources
-	// Arch is the architecture of an image that there are several of; by default amd64, else arm64.
+	// Arch is the architecture of an image that there are several of; by default amd64, else arm64. What is for another one is refused.
 	Arch string
 	// AllFiles are those of an image that nothing boots, too: for [Artefact.Files] and [Diff] to be complete.
 	AllFiles bool
@@ -72,6 +72,9 @@ func (a *Artefact) open(ctx context.Context, read func(*Artefact) error) (*Artef
 	err := read(a)
 	if err == nil {
 		err = a.finish(ctx)
+	}
+	if got := a.Report.Architecture; err == nil && a.o.Arch != "" && got != "" && got != a.o.Arch {
+		err = fmt.Errorf("it is for %s, not for %s", got, a.o.Arch)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("inspect %s: %w", a.name, err), a.Close())

@@ -256,6 +256,22 @@ func TestSmallKinds(t *testing.T) {
 	}
 }
 
+// TestArch: an architecture that was asked for is the artefact's, also where there is one alone.
+func TestArch(t *testing.T) {
+	w := newWorld(t)
+	for arch, want := range map[string]string{"amd64": "", "arm64": "it is for amd64, not for arm64"} {
+		for _, ref := range []string{w.kernel(), w.uki("")} {
+			a, err := inspect.Open(context.Background(), ref, inspect.Options{Temp: t.TempDir(), Arch: arch})
+			if err == nil {
+				err = a.Close()
+			}
+			if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%s as %s: %v", ref, arch, err)
+			}
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
