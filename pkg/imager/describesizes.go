@@ -95,6 +95,39 @@ func (t *describer) weigh(d *ImageDescription, outputs []profile.Output) {
 			o.Size, o.Estimated = d.Sizes.Initramfs, len(s.Extensions) > 0
 		case talos.KindUKI:
 			o.Size, o.Estimated = d.Sizes.UKI, true
+		case talos.KindISO:
+			o.Size, o.Estimated = t.isoSize(s, outputs[i]), true
+		case talos.KindInstaller:
+			o.Size, o.Estimated = t.installerSize(s), true
 		}
 	}
+}
+
+const (
+	// isoRest is what an ISO has beside the kernel and the initramfs, in bytes: GRUB, free space, padding.
+	isoRest = 4 << 20
+	// leastISO has the smallest ESP: FAT32 wants 65,525 clusters.
+	leastISO = 36 << 20
+)
+
+// isoSize is about how large an ISO becomes; nil where it holds a cache of images, which is known once it is there.
+func (t *describer) isoSize(s *preflight.Sizes, o profile.Output) *int64 {
+	switch {
+	case t.ImageCache != nil && hasImageCache(o):
+		return nil
+	case t.bootloader(o) == talos.GRUB:
+		return new(max(s.Kernel+s.FullInitramfs()+isoRest, leastISO))
+	}
+	return new(max(s.UKI()+s.SDBoot+isoRest, leastISO))
+}
+
+// installerSize is about how large an installer image becomes: the base's layers, and what boots; nil with an overlay's layer.
+func (t *describer) installerSize(s *preflight.Sizes) *int64 {
+	switch {
+	case t.Installer == nil || t.Target.Overlay != nil:
+		return nil
+	case t.Facts.SDBootUEFI:
+		return new(layersSize(t.Installer) + s.UKI() + s.SDBoot)
+	}
+	return new(layersSize(t.Installer) + s.Kernel + s.FullInitramfs())
 }
