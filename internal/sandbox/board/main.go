@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command board is the installer of the stand-in's overlay, for a single-board computer that does not exist. It speaks the protocol of
 // package overlay as real ones do: it has kernel arguments, moves the partition table's entries behind its boot loader, writes that to the
 // disk, and firmware with a configuration onto the EFI system partition. Tests let it misbehave, by an option.
