@@ -18,6 +18,7 @@ import (
 // bootSector says text on the serial port, on a line of its own, then ends as its last instructions say.
 func bootSector(text string, end ...byte) []byte {
 	code := []byte{
+		0xfa,       // cli: SeaBIOS writes the rest of its own lines when the timer interrupts
 		0xfc,       // cld
 		0x31, 0xc0, // xor ax, ax
 		0x8e, 0xd8, // mov ds, ax
@@ -30,7 +31,7 @@ func bootSector(text string, end ...byte) []byte {
 		0xeb, 0xf8, // jmp next
 	}
 	code = append(code, end...)
-	code[9] = byte(len(code))
+	code[10] = byte(len(code))
 	sector := make([]byte, 512)
 	copy(sector, append(append(code, "\r\n"+text...), 0))
 	sector[510], sector[511] = 0x55, 0xaa
