@@ -13,6 +13,7 @@ import (
 	"github.com/talosmith/talosmith/pkg/gpt"
 	"github.com/talosmith/talosmith/pkg/meta"
 	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/tree"
 	"github.com/talosmith/talosmith/pkg/xfs"
 )
 
@@ -22,7 +23,7 @@ func (a *Artefact) openDisk(ctx context.Context, c content) error {
 	if err != nil {
 		return err
 	}
-	a.Report.Kind = KindDisk
+	a.Report.Kind, a.disk = KindDisk, c
 	for _, n := range notes {
 		a.note("partition table: %s", n)
 	}
@@ -51,6 +52,15 @@ func (a *Artefact) openDisk(ctx context.Context, c content) error {
 		}
 	}
 	return nil
+}
+
+// Disk is the content of a disk, out of all that it is packed in, as a machine sees it; nil for other kinds. It can be read until
+// Close, and is also an [io.ReaderAt].
+func (a *Artefact) Disk() tree.Blob {
+	if a.disk == nil {
+		return nil // no typed nil in the interface
+	}
+	return a.disk
 }
 
 // usualSector is the length in bytes of the sectors of most disks, and of those that a BIOS reads.

@@ -48,6 +48,7 @@ type Artefact struct {
 	o       Options
 	lim     limits
 	closers []func() error
+	disk    content // nil: it is none
 	parts   []part
 	layers  []*layer
 	boots   []boot
