@@ -6,7 +6,8 @@ import (
 	"io"
 )
 
-// FirstDifference returns where two blobs begin to differ, in bytes from their start.
+// FirstDifference returns where two blobs begin to differ, in bytes from their start. A blob that ends before its size is an error, or
+// damage that both share would pass for the same content.
 func FirstDifference(a, b Blob) (at int64, same bool, err error) {
 	ra, err := a.Open()
 	if err != nil {
@@ -20,23 +21,31 @@ func FirstDifference(a, b Blob) (at int64, same bool, err error) {
 	defer rb.Close()
 	bufA, bufB := make([]byte, 64<<10), make([]byte, 64<<10)
 	for {
-		n, errA := io.ReadFull(ra, bufA)
-		m, errB := io.ReadFull(rb, bufB)
-		if !bytes.Equal(bufA[:n], bufB[:m]) {
+		n, errA := readNext(ra, bufA, a.Size()-at)
+		m, errB := readNext(rb, bufB, b.Size()-at)
+		both := min(n, m)
+		if !bytes.Equal(bufA[:both], bufB[:both]) {
 			i := 0
-			for i < min(n, m) && bufA[i] == bufB[i] {
+			for bufA[i] == bufB[i] {
 				i++
 			}
 			return at + int64(i), false, nil
 		}
-		at += int64(n)
-		if ended(errA) || ended(errB) {
-			return at, true, nil
-		}
+		at += int64(both)
 		if err := errors.Join(errA, errB); err != nil {
 			return at, false, err
+		}
+		if n == 0 || n != m {
+			return at, n == m, nil
 		}
 	}
 }
 
-func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+// readNext fills the buffer, as far as there are bytes left.
+func readNext(r io.Reader, buf []byte, left int64) (int, error) {
+	n, err := io.ReadFull(r, buf[:min(int64(len(buf)), left)])
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
