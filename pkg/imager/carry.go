@@ -53,7 +53,7 @@ func WriteBundle(ctx context.Context, r *Resolution, src *source.Sources, name s
 	if err != nil {
 		return b, err
 	}
-	if err := removeLeft(filepath.Join(filepath.Dir(name), atomicfile.Prefix+filepath.Base(name)+".*")); err != nil {
+	if err := removeLeft(filepath.Dir(name), atomicfile.Prefix+filepath.Base(name)+"."); err != nil {
 		return b, err
 	}
 	f, err := createOut(ctx, name)

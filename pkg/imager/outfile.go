@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -189,7 +190,7 @@ func prepareOut(ctx context.Context, o Options) (unlock func() error, err error)
 	if unlock, err = lockOut(ctx, o); err != nil {
 		return nil, err
 	}
-	if err := removeLeft(filepath.Join(o.Out, atomicfile.Prefix+"*")); err != nil {
+	if err := removeLeft(o.Out, atomicfile.Prefix); err != nil {
 		return nil, errors.Join(err, unlock())
 	}
 	return unlock, nil
@@ -207,10 +208,15 @@ func lockOut(ctx context.Context, o Options) (unlock func() error, err error) {
 	return o.Store.Lock(ctx, "out "+dir)
 }
 
-// removeLeft removes files of a pattern that nobody is writing.
-func removeLeft(pattern string) error {
-	left, err := filepath.Glob(pattern)
-	for _, name := range left {
+// removeLeft removes those files of a folder that nobody is writing, of which the names begin so. Of a folder that can't be listed they
+// stay: writing tells what is wrong with it.
+func removeLeft(dir, prefix string) (err error) {
+	left, _ := os.ReadDir(dir)
+	for _, e := range left {
+		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		name := filepath.Join(dir, e.Name())
 		lock := flock.New(name)
 		if held, err2 := lock.TryLock(); held && err2 == nil {
 			if err2 = os.Remove(name); !errors.Is(err2, fs.ErrNotExist) { // another run was faster

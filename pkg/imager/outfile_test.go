@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/talosmith/talosmith/internal/atomicfile"
 )
 
 // TestWhereNoFileCanBe: errors name what was to be written, not the name that it has meanwhile.
@@ -39,5 +41,40 @@ func TestWhereNoFileCanBe(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 || err != nil {
 		t.Errorf("left %q, %v", left, err)
+	}
+}
+
+// TestLeftInAFolderOfAnyName: what killed runs left is removed, whatever the folder is called.
+func TestLeftInAFolderOfAnyName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"out", "out [1", "out*"} {
+		dir := filepath.Join(t.TempDir(), name)
+		left, kept := filepath.Join(dir, atomicfile.Prefix+"a.iso.123"), filepath.Join(dir, "a.iso")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{left, kept} {
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w, err := createOut(t.Context(), filepath.Join(dir, "b.iso"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := removeLeft(dir, atomicfile.Prefix); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for file, want := range map[string]bool{left: false, kept: true, w.f.Name(): true} {
+			if _, err := os.Stat(file); (err == nil) != want {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+		if err := w.discard(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := removeLeft(filepath.Join(t.TempDir(), "none"), atomicfile.Prefix); err != nil {
+		t.Error(err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/talosmith/talosmith/internal/atomicfile"
 )
 
 // TestTidyingTakesNothingAway: other runs that begin remove what was left, at any moment of this one's files.
@@ -16,7 +18,7 @@ func TestTidyingTakesNothingAway(t *testing.T) {
 	for range 2 {
 		others.Go(func() {
 			for !stop.Load() {
-				if err := removeLeft(filepath.Join(dir, ".tmp-*")); err != nil {
+				if err := removeLeft(dir, atomicfile.Prefix); err != nil {
 					t.Error(err)
 				}
 			}
