@@ -69,21 +69,14 @@ func (p *Profile) LockPath() string {
 	return filepath.Join(p.Dir, name+lockSuffix)
 }
 
-// ReadLock reads a lock; nil where there is none.
+// ReadLock reads a lock of at most 8 MiB; nil where there is none.
 func ReadLock(name string) (*Lock, error) {
-	st, err := os.Stat(name)
+	b, err := readFile(name, maxLock)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err == nil && st.Size() > maxLock {
-		err = fmt.Errorf("read %s: %d bytes, more than %d", name, st.Size(), maxLock)
-	}
 	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %s: %s", name, cause(err))
 	}
 	return parseLock(name, b)
 }
