@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"github.com/mikelolasagasti/xz"
+
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 // xzBlocks reads an .xz file of several blocks from anywhere: its index says where each one is, so that a disk's holes are never
@@ -50,10 +52,10 @@ func newXZBlocks(ctx context.Context, c content, lim limits) (*xzBlocks, error) 
 	if c.Size() < 3*xzHeaderSize {
 		return nil, errNoBlocks
 	}
-	if _, err := c.ReadAt(x.header[:], 0); err != nil {
+	if err := tree.ReadFull(c, x.header[:], 0); err != nil {
 		return nil, err
 	}
-	if _, err := c.ReadAt(footer, c.Size()-xzHeaderSize); err != nil {
+	if err := tree.ReadFull(c, footer, c.Size()-xzHeaderSize); err != nil {
 		return nil, err
 	}
 	indexSize := (int64(binary.LittleEndian.Uint32(footer[4:])) + 1) * 4
@@ -62,7 +64,7 @@ func newXZBlocks(ctx context.Context, c content, lim limits) (*xzBlocks, error) 
 		return nil, errNoBlocks
 	}
 	index := make([]byte, indexSize)
-	if _, err := c.ReadAt(index, at); err != nil {
+	if err := tree.ReadFull(c, index, at); err != nil {
 		return nil, err
 	}
 	end, err := x.readIndex(index)
@@ -77,8 +79,8 @@ func newXZBlocks(ctx context.Context, c content, lim limits) (*xzBlocks, error) 
 
 // readIndex reads the sizes of all blocks, and returns where the last one ends.
 func (x *xzBlocks) readIndex(b []byte) (end int64, err error) {
-	body := b[:len(b)-4]
-	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(b[len(body):]) || body[0] != 0 {
+	body, sum := b[:len(b)-4], b[len(b)-4:]
+	if len(body) == 0 || body[0] != 0 || crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(sum) {
 		return 0, errNoBlocks
 	}
 	body = body[1:]

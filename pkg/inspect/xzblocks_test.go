@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/talosmith/talosmith/pkg/inspect"
@@ -42,6 +43,7 @@ func TestXZBlocks(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"one block": pack("one.xz", "-0", "-T1"), "two streams": append(bytes.Clone(packed), packed...), "padding": append(bytes.Clone(packed), 0, 0, 0, 0),
 		"no index": packed[:len(packed)-20], "too short": packed[:20],
+		"an index of nothing but a checksum": slices.Concat(packed[:20], make([]byte, 4), packed[len(packed)-12:len(packed)-8], make([]byte, 4), packed[len(packed)-4:]),
 	} {
 		if _, _, err := inspect.XZBlocks(context.Background(), bytes.NewReader(b), int64(len(b))); !errors.Is(err, inspect.ErrNoBlocks) {
 			t.Errorf("%s: %v", name, err)
