@@ -383,6 +383,7 @@ func TestHostileFiles(t *testing.T) {
 		"misaligned":          {string(compress(t, "gzip", []byte(end))) + "\x00" + end, "multiple of 4"},
 		"out of the root":     {member("../../etc/passwd", "000081A4", "00000000") + end, "leaves the root"},
 		"no file type":        {member("a", "000001A4", "00000000") + end, "file type"},
+		"negative size":       {string(compress(t, "zstd", []byte(member("a", "000081A4", "-0000001")+end))), "size"},
 		"truncated frame":     {string(zframe[:len(zframe)-6]), "unexpected EOF"},
 		"zstd dictionary":     {"\x28\xb5\x2f\xfd\x01\x00\x00\x00\x00\x00\x00", "dictionary"},
 		"truncated xz":        {string(compress(t, "xz", plain)[:200]), "unexpected EOF"},
@@ -392,7 +393,13 @@ func TestHostileFiles(t *testing.T) {
 		segments, err := initramfs.Segments(bytes.NewReader(b), int64(len(b)))
 		for _, s := range segments {
 			if err == nil {
-				err = initramfs.Walk(s, func(initramfs.Member) error { return nil })
+				err = initramfs.Walk(s, func(m initramfs.Member) error {
+					if m.Content == nil {
+						return nil
+					}
+					_, err := io.Copy(io.Discard, m.Content)
+					return err
+				})
 			}
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {

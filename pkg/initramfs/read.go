@@ -103,6 +103,9 @@ func newMember(h *cpio.Header, content io.Reader) (Member, error) {
 	if !fs.ValidPath(name) {
 		return Member{}, fmt.Errorf("member %q leaves the root", h.Name)
 	}
+	if h.Size < 0 { // the header's digits had a sign
+		return Member{}, fmt.Errorf("member %q: a size of %d bytes", h.Name, h.Size)
+	}
 	mode, ok := tree.FileMode(uint16(h.Mode))
 	if !ok {
 		return Member{}, fmt.Errorf("member %q: mode %#o has no known file type", h.Name, uint32(h.Mode))
