@@ -408,6 +408,19 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
+// TestGzipIsInflatedWithin: a few bytes of gzip are many bytes of zeros.
+func TestGzipIsInflatedWithin(t *testing.T) {
+	one := compress(t, "gzip", make([]byte, 1<<20))
+	two := slices.Concat(one, one)
+	if s, err := initramfs.SegmentsWithin(bytes.NewReader(two), int64(len(two)), 2<<20+1); len(s) != 2 || err != nil {
+		t.Errorf("%d segments, %v", len(s), err)
+	}
+	_, err := initramfs.SegmentsWithin(bytes.NewReader(two), int64(len(two)), 2<<20-1)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("gzip segment at byte %d: more than ", len(one))) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestWalkStopsEarly(t *testing.T) {
 	b := archive(t, sample(t))
 	segments, err := initramfs.Segments(bytes.NewReader(b), int64(len(b)))

@@ -18,7 +18,7 @@ import (
 // Limits on what is read, far above any real initramfs.
 const (
 	maxMembers  = 1 << 20
-	maxUnpacked = 64 << 30 // bytes of all archives of one segment
+	maxUnpacked = 64 << 30 // bytes of all archives of one segment; of all gzip segments while their ends are looked for
 )
 
 // Member is one entry of an archive. Path is as [fs.ValidPath] wants it ("." for the root); Content is a regular file's, to be

@@ -56,8 +56,13 @@ type Segment struct {
 // Segments finds the segments of an initramfs of the given size without decompressing (but for gzip, which does not say where it
 // ends). What follows the last segment must be zero bytes.
 func Segments(r io.ReaderAt, size int64) ([]Segment, error) {
+	return segmentsWithin(r, size, maxUnpacked)
+}
+
+// segmentsWithin is Segments that inflates so many bytes at most.
+func segmentsWithin(r io.ReaderAt, size, inflate int64) ([]Segment, error) {
 	var segments []Segment
-	c := &cursor{r: r, size: size}
+	c := &cursor{r: r, size: size, inflate: inflate}
 	for {
 		if err := c.skipZeros(); err != nil {
 			return nil, err
@@ -127,6 +132,7 @@ func (s Segment) Open() (io.ReadCloser, error) {
 type cursor struct {
 	r         io.ReaderAt
 	off, size int64
+	inflate   int64 // bytes that may be inflated yet
 	buf       [4096]byte
 }
 
@@ -387,9 +393,11 @@ func (c *cursor) skipGzipMember() error {
 		return err
 	}
 	d.Multistream(false)
-	if _, err := io.Copy(io.Discard, d); err != nil {
+	out := &limitReader{r: d, left: c.inflate}
+	if _, err := io.Copy(io.Discard, out); err != nil {
 		return err
 	}
+	c.inflate = out.left
 	return c.skip(in.used())
 }
 

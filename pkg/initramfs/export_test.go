@@ -1,0 +1,3 @@
+package initramfs
+
+var SegmentsWithin = segmentsWithin
