@@ -138,8 +138,7 @@ func readRange(b tree.Blob, off, size int64) ([]byte, error) {
 	}
 	buf := make([]byte, size)
 	if at, ok := b.(io.ReaderAt); ok {
-		_, err := at.ReadAt(buf, off)
-		return buf, err
+		return buf, tree.ReadFull(at, buf, off)
 	}
 	r, err := b.Open()
 	if err != nil {

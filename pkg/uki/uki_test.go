@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -250,6 +251,16 @@ func TestKernelRelease(t *testing.T) {
 	}
 }
 
+// eager gives io.EOF together with its last bytes, as an io.ReaderAt may.
+type eager string
+
+func (e eager) ReadAt(p []byte, off int64) (n int, err error) {
+	if n = copy(p, e[off:]); int(off)+n == len(e) {
+		err = io.EOF
+	}
+	return n, err
+}
+
 func TestFindEmbedded(t *testing.T) {
 	bmp := append([]byte("BM\x10\x00\x00\x00"), "0123456789"...)
 	sum := sha256.Sum256(bmp)
@@ -263,6 +274,10 @@ func TestFindEmbedded(t *testing.T) {
 		if b, _ := tree.ReadAll(got); !bytes.Equal(b, bmp) {
 			t.Errorf("pad %d: found %q", pad, b)
 		}
+	}
+	last := tree.Section(eager(string(bmp)), 0, int64(len(bmp)))
+	if got, err := uki.FindEmbedded(last, bmp[:6], int64(len(bmp)), hex.EncodeToString(sum[:])); got == nil || err != nil {
+		t.Errorf("at the end of a reader that says so at once: %v, %v", got, err)
 	}
 	if got, err := uki.FindSplash(tree.String(decoy)); got != nil || err != nil {
 		t.Errorf("found %v, %v", got, err)
