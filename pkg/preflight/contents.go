@@ -98,7 +98,11 @@ func (f *File) read(b tree.Blob) error {
 	if !ok {
 		return errors.New("its content cannot be read from anywhere")
 	}
-	info, err := elfinfo.Read(r, b.Size())
+	disk := &failureNoter{r: r}
+	info, err := elfinfo.Read(disk, b.Size())
+	if disk.err != nil {
+		return disk.err
+	}
 	if err != nil {
 		f.Damage = err.Error()
 		return nil
@@ -110,11 +114,25 @@ func (f *File) read(b tree.Blob) error {
 		return nil
 	}
 	line := make([]byte, min(scriptLine, b.Size()))
-	if n, err := r.ReadAt(line, 0); err != nil && (n < len(line) || !errors.Is(err, io.EOF)) {
+	if err := tree.ReadFull(r, line, 0); err != nil {
 		return err
 	}
 	f.Script = interpreter(line)
 	return nil
+}
+
+// failureNoter tells a file that can't be read from one that is damaged: what is kept of files says the latter only.
+type failureNoter struct {
+	r   io.ReaderAt
+	err error
+}
+
+func (n *failureNoter) ReadAt(p []byte, off int64) (int, error) {
+	read, err := n.r.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		n.err = err
+	}
+	return read, err
 }
 
 // interpreter returns what the first line of a script names.
