@@ -63,8 +63,8 @@ type Tree struct {
 var ErrInvalid = errors.New("invalid tree")
 
 // New makes a tree of nodes in any order. A missing root or parent directory is added with mode 0755, owner 0:0 and the Unix
-// epoch as its time. A path given twice, a child of what is no directory, an invalid path, a regular file without content, a
-// device bit without a device and a hard link that names no earlier regular file are errors.
+// epoch as its time. A path given twice, a child of what is no directory, an invalid path, a regular file without content,
+// [fs.ModeCharDevice] without [fs.ModeDevice] and a hard link that names no earlier regular file are errors.
 func New(nodes []Node) (*Tree, error) {
 	t := &Tree{nodes: slices.Clone(nodes)}
 	for i := range t.nodes {
@@ -126,6 +126,8 @@ func (n Node) check() error {
 	switch typ := n.Mode.Type(); {
 	case n.Path == Root && typ != fs.ModeDir:
 		return fmt.Errorf("%w: the root is no directory", ErrInvalid)
+	case typ&fs.ModeCharDevice != 0 && typ&fs.ModeDevice == 0:
+		return fmt.Errorf("%w: %q is a character device, but no device", ErrInvalid, n.Path)
 	case typ == 0 && n.Content == nil:
 		return fmt.Errorf("%w: regular file %q has no content", ErrInvalid, n.Path)
 	case typ != 0 && n.Content != nil:

@@ -69,6 +69,7 @@ func TestNewRefuses(t *testing.T) {
 		"no content":       {[]tree.Node{{Path: "a", Mode: 0o644}}, "no content"},
 		"content in a dir": {[]tree.Node{{Path: "a", Mode: fs.ModeDir, Content: tree.String("")}}, "no regular file"},
 		"empty link":       {[]tree.Node{{Path: "a", Mode: fs.ModeSymlink}}, "no target"},
+		"half a device":    {[]tree.Node{{Path: "a", Mode: fs.ModeCharDevice}}, "no device"},
 		"root is a file":   {[]tree.Node{file(".", "")}, "root"},
 		"link to nothing":  {[]tree.Node{link("b", "a")}, "no earlier"},
 		"link to later":    {[]tree.Node{link("b", "c"), file("c", "")}, "no earlier"},
