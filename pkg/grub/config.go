@@ -49,14 +49,14 @@ func config(first, indent, between string, entries []Entry) ([]byte, error) {
 
 // check refuses what would end a line, a word or a string early.
 func (e Entry) check() error {
-	for field, c := range map[string]struct{ text, refused string }{
-		"title":        {e.Title, "\"\\$"},
-		"kernel":       {e.Kernel, special + " '#"},
-		"initrd":       {e.Initrd, special + " '#"},
-		"command line": {e.Cmdline, ""},
+	for _, c := range []struct{ field, text, refused string }{
+		{"title", e.Title, "\"\\$"},
+		{"kernel", e.Kernel, special + " '#"},
+		{"initrd", e.Initrd, special + " '#"},
+		{"command line", e.Cmdline, ""},
 	} {
 		if i := strings.IndexFunc(c.text, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(c.refused, r) }); i >= 0 {
-			return fmt.Errorf("boot entry %q: %s %q: character %q is not possible", e.Title, field, c.text, c.text[i:i+1])
+			return fmt.Errorf("boot entry %q: %s %q: character %q is not possible", e.Title, c.field, c.text, c.text[i:i+1])
 		}
 	}
 	return nil

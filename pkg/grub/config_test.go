@@ -117,6 +117,11 @@ func TestConfigRefused(t *testing.T) {
 			}
 		}
 	}
+	for range 20 { // of several mistakes, the same is told each time
+		if _, err := grub.DiskConfig(grub.Entry{Title: "$", Kernel: "/a b", Initrd: "/a b", Cmdline: "\n"}); err == nil || !strings.Contains(err.Error(), "title") {
+			t.Fatal(err)
+		}
+	}
 	if _, err := grub.DiskConfig(); err == nil {
 		t.Error("no entry: no error")
 	}

@@ -2,6 +2,7 @@ package imager
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,8 +50,8 @@ func (r *resolver) baseFiles(t *Target) error {
 		return nil
 	}
 	var nodes []tree.Node
-	for p, name := range names {
-		content, err := tree.File(name)
+	for _, p := range slices.Sorted(maps.Keys(names)) {
+		content, err := tree.File(names[p])
 		if err != nil {
 			return err
 		}

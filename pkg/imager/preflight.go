@@ -80,21 +80,21 @@ type checked struct {
 
 // run starts every target that a job is about and looks at it. What is wrong is in diags; the error is about what could not be looked at.
 func (c *check) run(ctx context.Context, g *Graph) (map[int]*target, error) {
-	kinds := map[int][]profile.Output{}
-	for _, j := range c.jobs {
-		kinds[j.Target] = append(kinds[j.Target], j.Output)
-	}
 	all := make([]checked, len(g.Targets))
 	errs := make([]error, len(g.Targets))
 	work := new(errgroup.Group)
 	var refused hcl.Diagnostics
-	for i, outputs := range kinds {
-		if d := g.Targets[i].refuseOverlay(outputs); d != nil {
+	for i, steps := range g.Targets {
+		outputs := outputsOf(c.jobs, i)
+		if len(outputs) == 0 {
+			continue
+		}
+		if d := steps.refuseOverlay(outputs); d != nil {
 			refused = append(refused, d)
 			continue
 		}
 		work.Go(func() error {
-			t, err := newTarget(ctx, g.Targets[i], c.o)
+			t, err := newTarget(ctx, steps, c.o)
 			if err == nil {
 				err = t.startOverlay(ctx, outputs)
 			}

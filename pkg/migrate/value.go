@@ -3,7 +3,9 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/zclconf/go-cty/cty"
@@ -54,12 +56,16 @@ func (c *converter) convert(v any, depth int) (cty.Value, any, error) {
 		return c.object(v, depth)
 	case map[any]any:
 		named := map[string]any{}
+		var twice []string
 		for key, of := range v {
 			name := fmt.Sprint(key)
-			if _, twice := named[name]; twice {
-				return cty.NilVal, nil, fmt.Errorf("two keys are %.100q", name)
+			if _, have := named[name]; have {
+				twice = append(twice, name)
 			}
 			named[name] = of
+		}
+		if len(twice) > 0 {
+			return cty.NilVal, nil, fmt.Errorf("two keys are %.100q", slices.Min(twice))
 		}
 		return c.object(named, depth)
 	}
@@ -80,8 +86,8 @@ func (c *converter) list(list []any, depth int) (cty.Value, any, error) {
 
 func (c *converter) object(object map[string]any, depth int) (cty.Value, any, error) {
 	values, plain := map[string]cty.Value{}, map[string]any{}
-	for name, of := range object {
-		v, p, err := c.convert(of, depth-1)
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		v, p, err := c.convert(object[name], depth-1)
 		if err == nil && !utf8.ValidString(name) {
 			err = errUTF8
 		}

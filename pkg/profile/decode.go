@@ -231,7 +231,8 @@ func (d *decoder) checkString(s string, at hcl.Range, what string, values func()
 // node evaluates a block's attributes.
 func (d *decoder) node(b *block, more map[string]cty.Value) *node {
 	n := &node{block: b, values: map[string]value{}}
-	for name, s := range b.attributes {
+	for _, name := range sortedKeys(b.attributes) { // the same are over a limit each time
+		s := b.attributes[name]
 		if s.row.kind.decode == nil {
 			continue // an expression that its block has its own use for
 		}

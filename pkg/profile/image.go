@@ -232,8 +232,8 @@ func (d *decoder) resolved(i *instance) *node {
 	n := order[0].own
 	for _, next := range order[1:] {
 		n = next.own.inherit(n)
-		for name, v := range n.values {
-			if of := reflect.ValueOf(v.of); of.Kind() == reflect.Slice && of.Len() > maxList {
+		for _, name := range sortedKeys(n.values) {
+			if of := reflect.ValueOf(n.values[name].of); of.Kind() == reflect.Slice && of.Len() > maxList {
 				d.add(i.block.at, "Too many elements", "With what the image %q inherits, its %q has %d elements; at most %d are allowed.", i.name, name, of.Len(), maxList)
 				return nil
 			}

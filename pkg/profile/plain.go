@@ -56,8 +56,9 @@ func plainValue(v cty.Value, depth int, left *int) (any, error) {
 		return f, nil
 	case t.IsObjectType() || t.IsMapType():
 		out := map[string]any{}
-		for name, of := range v.AsValueMap() {
-			p, err := plainValue(of, depth-1, left)
+		fields := v.AsValueMap()
+		for _, name := range sortedKeys(fields) {
+			p, err := plainValue(fields[name], depth-1, left)
 			if err != nil {
 				return nil, err
 			}

@@ -82,9 +82,11 @@ func (o *of) overlay() {
 	if v == nil {
 		return
 	}
-	for name, value := range map[string]string{"image": v.Image, "path": v.Path, "tarball": v.Tarball, "oci_layout": v.OCILayout} {
-		if value != "" {
-			o.unsaid(v.At(name), "The overlay comes from a place of its own; the Factory finds official ones by their name.")
+	for _, place := range []struct{ attribute, value string }{
+		{"image", v.Image}, {"path", v.Path}, {"tarball", v.Tarball}, {"oci_layout", v.OCILayout},
+	} {
+		if place.value != "" {
+			o.unsaid(v.At(place.attribute), "The overlay comes from a place of its own; the Factory finds official ones by their name.")
 			return
 		}
 	}

@@ -84,9 +84,12 @@ func (sb superblock) check() error {
 	if sb.BytesUsed < superblockSize || sb.BytesUsed > 1<<62 {
 		return invalid("its size is %d bytes", sb.BytesUsed)
 	}
-	for name, at := range map[string]uint64{"inode": sb.InodeTable, "directory": sb.DirTable, "id": sb.IDTable} {
-		if at < superblockSize || at >= sb.BytesUsed {
-			return invalid("the %s table starts at %d of %d bytes", name, at, sb.BytesUsed)
+	for _, table := range []struct {
+		name string
+		at   uint64
+	}{{"inode", sb.InodeTable}, {"directory", sb.DirTable}, {"id", sb.IDTable}} {
+		if table.at < superblockSize || table.at >= sb.BytesUsed {
+			return invalid("the %s table starts at %d of %d bytes", table.name, table.at, sb.BytesUsed)
 		}
 	}
 	if sb.Inodes > MaxNodes {
