@@ -125,11 +125,16 @@ func (p *openPack) open(ctx context.Context, s *store.Store, step *store.Step) (
 		return nil, err
 	}
 	name, _ := tree.HostPath(b)
-	if p.file, err = os.Open(name); err != nil {
+	f, err := os.Open(name)
+	if err != nil {
 		return nil, err
 	}
-	p.tree, err = source.OpenPack(p.file, b.Size())
-	return p.tree, err
+	t, err := source.OpenPack(f, b.Size())
+	if err != nil { // another artefact may ask again
+		return nil, errors.Join(inStore(b, err), f.Close())
+	}
+	p.tree, p.file = t, f
+	return t, nil
 }
 
 func (p *openPack) close() error {
