@@ -92,8 +92,8 @@ type Options struct {
 	Note func(string)
 	// Writing is told how far the artefacts are that are being written, by several goroutines; nil: nobody.
 	Writing func(Writing)
-	// Done is told of each artefact once it is there; nil: nobody.
-	Done func(Artefact, bool)
+	// Done is told of each artefact once it is there, and whether it was written now; nil: nobody.
+	Done func(a Artefact, fresh bool)
 }
 
 // Writing is an artefact that is being written, or that could not be.

@@ -192,47 +192,46 @@ func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, e
 	return &store.Step{
 		Name: "index", Label: "modules.dep", Params: []any{modulesDepVersion, kmod.Version, squashfs.Version, f.Modules(), squashfsParams(o)}, Inputs: append([]*store.Step{base}, extensions...), Memory: effort.squashfsMemory,
 		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
-			var all []moduleScan
-			files := map[string]tree.Node{}
-			for _, b := range in {
-				err := withPack(ctx, b, func(t *tree.Tree) error {
-					for n := range t.All() {
-						if !n.Mode.IsRegular() {
-							continue
-						}
-						content, err := tree.ReadAll(n.Content)
-						if err != nil {
-							return err
-						}
-						if n.Path == scanPath {
-							var s moduleScan
-							if err := json.Unmarshal(content, &s); err != nil {
-								return err
-							}
-							all = append(all, s)
-							continue
-						}
-						n.Content = tree.Bytes(content)
-						if len(all) == 0 || b == in[0] { // the base's; an extension's would be written anew
-							files[n.Path] = n
-						}
-					}
-					return nil
-				})
-				if err != nil {
+			scans := make([]moduleScan, len(in))
+			for i, b := range in {
+				if err := scans[i].load(ctx, b); err != nil {
 					return err
 				}
 			}
+			if scans[0].Release == "" {
+				return fmt.Errorf("the base has no kernel modules in /%s", f.Modules())
+			}
+			files, err := depmodFiles(ctx, in[0])
+			if err != nil {
+				return err
+			}
+			o := o
 			o.Workers = store.Cores(ctx)
-			return writeModulesDep(out, all, files, f, o)
+			return writeModulesDep(out, scans, files, f, o)
 		},
 	}
 }
 
-func writeModulesDep(out store.Output, scans []moduleScan, files map[string]tree.Node, f talos.Facts, o squashfs.Options) error {
-	if len(scans) == 0 {
-		return fmt.Errorf("the base has no kernel modules in /%s", f.Modules())
-	}
+// depmodFiles are what depmod reads of the base. Those of extensions are left out: they would be written anew.
+func depmodFiles(ctx context.Context, pack tree.Blob) (files []tree.Node, err error) {
+	err = withPack(ctx, pack, func(t *tree.Tree) error {
+		for n := range t.Children(tree.Root) {
+			if n.Path == scanPath {
+				continue
+			}
+			content, err := tree.ReadAll(n.Content)
+			if err != nil {
+				return err
+			}
+			n.Content = tree.Bytes(content)
+			files = append(files, n)
+		}
+		return nil
+	})
+	return files, err
+}
+
+func writeModulesDep(out store.Output, scans []moduleScan, nodes []tree.Node, f talos.Facts, o squashfs.Options) error {
 	release := scans[0].Release
 	var modules [][]kmod.Module
 	for _, s := range scans {
@@ -243,10 +242,6 @@ func writeModulesDep(out store.Output, scans []moduleScan, files map[string]tree
 			return fmt.Errorf("an extension has modules for the kernel %s, the base is %s: they would not be loaded", s.Release, release)
 		}
 		modules = append(modules, s.Modules)
-	}
-	var nodes []tree.Node
-	for _, n := range files {
-		nodes = append(nodes, n)
 	}
 	all := kmod.Merge(modules...)
 	for _, m := range all { // the index wants to know them there; it has what they say from the scans

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/talosmith/talosmith/pkg/talos"
+	"github.com/talosmith/talosmith/pkg/tree"
 )
 
 // Pushed is an installer image that is in its registry now.
@@ -102,11 +103,11 @@ func (i *ociImage) image() (v1.Image, error) { return partial.CompressedToImage(
 type uploadable struct{ *ociImage }
 
 func (u uploadable) MediaType() (types.MediaType, error) { return u.manifest.Descriptor.MediaType, nil }
-func (u uploadable) RawManifest() ([]byte, error)        { return read(u.manifest) }
-func (u uploadable) RawConfigFile() ([]byte, error)      { return read(u.config) }
+func (u uploadable) RawManifest() ([]byte, error)        { return tree.ReadAll(u.manifest.Blob) }
+func (u uploadable) RawConfigFile() ([]byte, error)      { return tree.ReadAll(u.config.Blob) }
 
 func (u uploadable) LayerByDigest(h v1.Hash) (partial.CompressedLayer, error) {
-	for _, l := range append(u.layers, u.config) {
+	for _, l := range append(slices.Clip(u.layers), u.config) {
 		if l.Descriptor.Digest == h {
 			return layerBlob{l}, nil
 		}
@@ -121,15 +122,6 @@ func (l layerBlob) Size() (int64, error)                 { return l.b.Descriptor
 func (l layerBlob) MediaType() (types.MediaType, error)  { return l.b.Descriptor.MediaType, nil }
 func (l layerBlob) Compressed() (io.ReadCloser, error)   { return l.b.Open() }
 func (l layerBlob) Uncompressed() (io.ReadCloser, error) { return l.b.Open() } // never asked for in an upload
-
-func read(b blob) ([]byte, error) {
-	r, err := b.Open()
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(r)
-	return text, errors.Join(err, r.Close())
-}
 
 // ociIndex is an index of one image for several architectures.
 type ociIndex struct {
@@ -149,7 +141,7 @@ func newIndex(images []*ociImage) (*ociIndex, error) {
 func (x *ociIndex) MediaType() (types.MediaType, error) { return x.Descriptor.MediaType, nil }
 func (x *ociIndex) Digest() (v1.Hash, error)            { return x.Descriptor.Digest, nil }
 func (x *ociIndex) Size() (int64, error)                { return x.Descriptor.Size, nil }
-func (x *ociIndex) RawManifest() ([]byte, error)        { return read(x.blob) }
+func (x *ociIndex) RawManifest() ([]byte, error)        { return tree.ReadAll(x.Blob) }
 
 func (x *ociIndex) IndexManifest() (*v1.IndexManifest, error) {
 	text, err := x.RawManifest()
