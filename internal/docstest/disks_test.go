@@ -39,7 +39,7 @@ func TestDisks(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := f.Platform.Disk
-		want := fmt.Sprintf(" `%s` | `%s` | %d MiB ", d.Format, d.Compression, f.DiskSize(f.Bootloader(talos.KindDisk, false))/talos.MiB)
+		want := fmt.Sprintf(" `%s` | `%s` | %d MiB ", d.Format, d.Compression, f.DiskSize(f.Bootloader(talos.KindDisk))/talos.MiB)
 		if rows[name] != want {
 			t.Errorf("docs/disks.md: %s: %q, want %q", name, rows[name], want)
 		}

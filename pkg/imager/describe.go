@@ -205,7 +205,7 @@ func (t *describer) reach(args []ArgDescription, outputs []profile.Output) error
 			return err
 		}
 		has := describeArgs(c.Args)
-		if carries, _ := t.Facts.CarriesCmdline(o.Kind, false); !carries {
+		if carries, _ := t.Facts.CarriesCmdline(o.Kind); !carries {
 			has = nil
 		}
 		for i, a := range args {
@@ -342,7 +342,7 @@ func (t *describer) output(out profile.Output, image []ArgDescription) (OutputDe
 	if err != nil {
 		return d, err
 	}
-	carries, why := t.Facts.CarriesCmdline(out.Kind, false)
+	carries, why := t.Facts.CarriesCmdline(out.Kind)
 	if why != "" {
 		d.Note = &why
 	}

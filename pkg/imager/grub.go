@@ -20,7 +20,7 @@ func (t *target) bootloader(out profile.Output) talos.Bootloader {
 	if t.overlay != nil && out.Kind == talos.KindDisk && t.overlay.profile.Bootloader != "" {
 		return t.overlay.profile.Bootloader
 	}
-	return t.Facts.Bootloader(out.Kind, false)
+	return t.Facts.Bootloader(out.Kind)
 }
 
 // bootRecipe says what the boot loader of an ISO or a disk depends on, and what it starts.
@@ -45,7 +45,7 @@ func (t *target) bootRecipe(ctx context.Context, out profile.Output) (recipe, er
 
 // checkBootloader refuses what cannot be.
 func (t *target) checkBootloader(out profile.Output) error {
-	if err := t.Facts.CheckBootloader(t.bootloader(out), false); err != nil {
+	if err := t.Facts.CheckBootloader(t.bootloader(out)); err != nil {
 		return fmt.Errorf("image %s: %s: %w", t.Name(), out.At("bootloader"), err)
 	}
 	return nil

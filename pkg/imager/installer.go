@@ -37,7 +37,7 @@ func (t *target) installerRecipe(ctx context.Context, out profile.Output) (recip
 	if err != nil {
 		return nil, err
 	}
-	return recipe{"installer", installerVersion, r, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), out.Tag, t.Facts.InstallerFiles(false), t.overlayLayerRecipe()}, nil
+	return recipe{"installer", installerVersion, r, t.epoch.Unix(), t.Installer.Manifest, digests(t.Installer), out.Tag, t.Facts.InstallerFiles(), t.overlayLayerRecipe()}, nil
 }
 
 // ociImage is an image whose blobs are known: manifest, config, and layers that are read when they are written.
@@ -65,7 +65,7 @@ func newBlob(media types.MediaType, content []byte) blob {
 // compress: what is in it is compressed already. Upstream gives its files the mode 0000; these can be read by anyone.
 func (t *target) installer(ctx context.Context, out profile.Output) (*ociImage, error) {
 	var files []tree.Node
-	for _, f := range t.Facts.InstallerFiles(false) {
+	for _, f := range t.Facts.InstallerFiles() {
 		var content tree.Blob
 		var err error
 		switch f.Part {

@@ -158,7 +158,7 @@ func (m *image) overlayBlock(name string) (block, bool) {
 func (m *image) sectorSize(b *block, size uint, what string, format vmdisk.Format, overlay bool) bool {
 	loader := b.bootloader()
 	if loader == "" {
-		loader = m.facts.Bootloader(talos.KindDisk, false)
+		loader = m.facts.Bootloader(talos.KindDisk)
 		if overlay && m.facts.SDBootUEFI {
 			loader = talos.SDBoot
 		}
@@ -198,7 +198,7 @@ func (m *image) bootloader(b *block, loader string) bool {
 		return true
 	}
 	wrong := profile.Refusal("output", "bootloader", loader)
-	if err := m.facts.CheckBootloader(talos.Bootloader(loader), false); wrong == "" && err != nil {
+	if err := m.facts.CheckBootloader(talos.Bootloader(loader)); wrong == "" && err != nil {
 		wrong = sentence(err)
 	}
 	if wrong != "" {

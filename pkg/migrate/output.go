@@ -90,7 +90,7 @@ func (m *image) disk(b *block, in *imagerFile, compression string) {
 // diskSize is what the imager ends at: it adds to the size that is given what BOOT has grown by, and what dual boot needs.
 func (m *image) diskSize(b *block, given int64, format vmdisk.Format) {
 	f := m.facts
-	loader := cmp.Or(b.bootloader(), f.Bootloader(talos.KindDisk, false))
+	loader := cmp.Or(b.bootloader(), f.Bootloader(talos.KindDisk))
 	usual := f.DiskSize(loader)
 	added := usual - f.Platform.Disk.Size
 	size := given + added

@@ -78,7 +78,7 @@ func (c *checker) image(f talos.Facts) {
 func (c *checker) output(f talos.Facts, o Output) {
 	values := c.img.MetaOf(o)
 	if o.Bootloader != "" {
-		if err := f.CheckBootloader(talos.Bootloader(o.Bootloader), false); err != nil {
+		if err := f.CheckBootloader(talos.Bootloader(o.Bootloader)); err != nil {
 			remedy := ""
 			if len(c.img.Architectures) > 1 {
 				remedy = " Without the attribute each architecture has its own."
@@ -99,14 +99,14 @@ func (c *checker) output(f talos.Facts, o Output) {
 }
 
 func (c *checker) disk(f talos.Facts, o Output, values []talos.MetaValue) {
-	b := f.Bootloader(o.Kind, false)
+	b := f.Bootloader(o.Kind)
 	switch {
 	case o.Bootloader != "":
 		b = talos.Bootloader(o.Bootloader)
 	case c.img.Overlay != nil: // which has a say in that, when it is built; with GRUB a disk is smallest
 		b = talos.GRUB
 	}
-	if err := f.CheckBootloader(b, false); err != nil {
+	if err := f.CheckBootloader(b); err != nil {
 		return // said
 	}
 	if b == talos.DualBoot && slices.ContainsFunc(values, func(v talos.MetaValue) bool { return v.Key == talos.MetaDualBoot }) {

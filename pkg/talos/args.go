@@ -9,7 +9,7 @@ import (
 type Arg struct {
 	// Value is empty for an argument that is a word alone; "key=" is the same.
 	Key, Value string
-	// Origin: "platform", "iso", "overlay", "default", "secureboot", "meta", or what an [ExtraArg] said.
+	// Origin: "platform", "iso", "overlay", "default", "meta", or what an [ExtraArg] said.
 	Origin string
 }
 

@@ -18,8 +18,7 @@ type ExtraArg struct{ Value, Origin string }
 
 // CmdlineInput is what a command line depends on besides [Facts].
 type CmdlineInput struct {
-	Kind       Kind
-	SecureBoot bool
+	Kind Kind
 	// Overlay are the kernelArgs that the overlay's installer answers with.
 	Overlay []string
 	// Meta reaches the command line of every output but a disk, where it stands in the META partition.
@@ -89,9 +88,6 @@ func (f Facts) Cmdline(in CmdlineInput) (Cmdline, error) {
 		if d.rule.holds(f.Version) {
 			b.addAll(words("default", d.args))
 		}
-	}
-	if in.SecureBoot && lockdownEnforce.holds(f.Version) {
-		b.addAll(words("secureboot", "lockdown=confidentiality"))
 	}
 	if len(in.Meta) > 0 && in.Kind != KindDisk {
 		env, err := EncodeMeta(in.Meta, f.MetaGzip)

@@ -50,7 +50,6 @@ func TestCmdlineExamples(t *testing.T) {
 		{"1 uki", "v1.13.9", "metal", AMD64, CmdlineInput{Kind: KindUKI}, "talos.platform=metal console=tty0 " + defaults113},
 		{"1 cmdline", "v1.13.9", "metal", AMD64, CmdlineInput{Kind: KindCmdline}, "talos.platform=metal console=tty0 " + defaults113},
 		{"2", "v1.13.9", "metal", AMD64, CmdlineInput{Kind: KindISO}, iso113},
-		{"3", "v1.13.9", "metal", AMD64, CmdlineInput{Kind: KindISO, SecureBoot: true}, iso113 + " lockdown=confidentiality"},
 		{"4", "v1.12.0", "metal", ARM64, CmdlineInput{Kind: KindDisk}, "talos.platform=metal console=ttyAMA0 console=tty0 init_on_alloc=1 " +
 			"slab_nomerge pti=on consoleblank=0 nvme_core.io_timeout=4294967295 printk.devkmsg=on selinux=1 module.sig_enforce=1"},
 		{"5", "v1.7.6", "metal", AMD64, CmdlineInput{Kind: KindISO}, "talos.platform=metal console=ttyS0 console=tty0 init_on_alloc=1 " +
@@ -75,7 +74,7 @@ func TestCmdlineExamples(t *testing.T) {
 		{"11", "v1.14.0", "aws", AMD64, CmdlineInput{Kind: KindDisk}, "talos.platform=aws console=tty1 console=ttyS0 net.ifnames=0 " +
 			"nvme_core.io_timeout=4294967295 slab_nomerge pti=on consoleblank=0 printk.devkmsg=on selinux=1 module.sig_enforce=1 " +
 			"proc_mem.force_override=never"},
-		{"12", "v1.14.0", "metal", AMD64, CmdlineInput{Kind: KindISO, SecureBoot: true}, "talos.platform=metal console=tty0 " +
+		{"12", "v1.14.0", "metal", AMD64, CmdlineInput{Kind: KindISO}, "talos.platform=metal console=tty0 " +
 			"talos.halt_if_installed=1 slab_nomerge pti=on consoleblank=0 printk.devkmsg=on selinux=1 module.sig_enforce=1 " +
 			"proc_mem.force_override=never"},
 		{"META reaches no disk's line", "v1.13.9", "metal", AMD64, CmdlineInput{Kind: KindDisk, Meta: []MetaValue{{10, "foo"}}},
@@ -99,7 +98,7 @@ func TestCmdlineExamples(t *testing.T) {
 func TestCmdlineOrigins(t *testing.T) {
 	t.Parallel()
 	c, err := mustFor(t, "v1.13.9", "metal", AMD64).Cmdline(CmdlineInput{
-		Kind: KindISO, SecureBoot: true, Overlay: []string{"console=ttyAMA0"}, Meta: []MetaValue{{10, "x"}},
+		Kind: KindISO, Overlay: []string{"console=ttyAMA0"}, Meta: []MetaValue{{10, "x"}},
 		Extra: []ExtraArg{{"console=ttyS0", "line 1"}, {"-selinux vga=791", "line 2"}, {"-selinx", "line 3"}, {"-pti=off", "line 4"}},
 	})
 	if err != nil {
@@ -121,7 +120,6 @@ func TestCmdlineOrigins(t *testing.T) {
 		"printk.devkmsg=on":                          "default",
 		"module.sig_enforce=1":                       "default",
 		"proc_mem.force_override=never":              "default",
-		"lockdown=confidentiality":                   "secureboot",
 		"talos.environment=" + MetaEnv + "=MHhhPXg=": "meta",
 		"vga=791":                                    "line 2",
 	}

@@ -61,7 +61,7 @@ type Facts struct {
 	Overlays bool
 	// DataPartitions: a disk image has STATE and EPHEMERAL, too.
 	DataPartitions bool
-	// SDBootUEFI: UEFI boots through systemd-boot and a UKI; before that only with SecureBoot, else through GRUB.
+	// SDBootUEFI: UEFI boots through systemd-boot and a UKI; before that through GRUB.
 	SDBootUEFI bool
 	// GRUBCmdline: who installs for GRUB composes the kernel command line on the machine; later the default is the UKI's.
 	GRUBCmdline bool
@@ -200,15 +200,12 @@ type InstallerFile struct {
 }
 
 // InstallerFiles returns the boot assets of an installer image by path. Source: pkg/imager/out.go (outInstaller).
-func (f Facts) InstallerFiles(secureBoot bool) []InstallerFile {
-	uki := InstallerFile{install(f.Arch, "vmlinuz.efi"), PartUKI}
-	loader := InstallerFile{install(f.Arch, "systemd-boot.efi"), PartSDBoot}
-	switch {
-	case f.SDBootUEFI:
-		return []InstallerFile{loader, uki}
-	case secureBoot:
-		uki.Path += ".signed"
-		return []InstallerFile{loader, uki}
+func (f Facts) InstallerFiles() []InstallerFile {
+	if f.SDBootUEFI {
+		return []InstallerFile{
+			{install(f.Arch, "systemd-boot.efi"), PartSDBoot},
+			{install(f.Arch, "vmlinuz.efi"), PartUKI},
+		}
 	}
 	return []InstallerFile{
 		{install(f.Arch, "initramfs.xz"), PartInitramfs},

@@ -178,21 +178,20 @@ func TestBootloader(t *testing.T) {
 	for _, tt := range []struct {
 		version, arch string
 		kind          Kind
-		secureBoot    bool
 		want          Bootloader
 	}{
-		{"v1.9.5", AMD64, KindDisk, false, GRUB}, {"v1.9.5", ARM64, KindISO, false, GRUB}, {"v1.9.5", AMD64, KindISO, true, SDBoot},
-		{"v1.10.0", AMD64, KindDisk, false, DualBoot}, {"v1.10.0", ARM64, KindDisk, false, SDBoot}, {"v1.10.0", AMD64, KindISO, false, DualBoot},
-		{"v1.12.0", AMD64, KindISO, false, DualBoot}, {"v1.12.0", ARM64, KindISO, false, SDBoot}, {"v1.13.9", AMD64, KindISO, true, SDBoot},
-		{"v1.13.9", AMD64, KindInstaller, false, ""}, {"v1.13.9", AMD64, KindUKI, false, ""},
+		{"v1.9.5", AMD64, KindDisk, GRUB}, {"v1.9.5", ARM64, KindISO, GRUB},
+		{"v1.10.0", AMD64, KindDisk, DualBoot}, {"v1.10.0", ARM64, KindDisk, SDBoot}, {"v1.10.0", AMD64, KindISO, DualBoot},
+		{"v1.12.0", AMD64, KindISO, DualBoot}, {"v1.12.0", ARM64, KindISO, SDBoot},
+		{"v1.13.9", AMD64, KindInstaller, ""}, {"v1.13.9", AMD64, KindUKI, ""},
 	} {
 		f := mustFor(t, tt.version, "metal", tt.arch)
-		got := f.Bootloader(tt.kind, tt.secureBoot)
+		got := f.Bootloader(tt.kind)
 		if got != tt.want {
 			t.Errorf("%s %s %s: %q, want %q", tt.version, tt.arch, tt.kind, got, tt.want)
 		}
 		if got != "" {
-			if err := f.CheckBootloader(got, tt.secureBoot); err != nil {
+			if err := f.CheckBootloader(got); err != nil {
 				t.Errorf("its own default is refused: %v", err)
 			}
 		}
@@ -200,18 +199,16 @@ func TestBootloader(t *testing.T) {
 	for want, tt := range map[string]struct {
 		version, arch string
 		loader        Bootloader
-		secureBoot    bool
 	}{
-		"arm64 has no BIOS; use sd-boot":               {"v1.13.9", ARM64, DualBoot, false},
-		"SecureBoot works with sd-boot only":           {"v1.13.9", AMD64, GRUB, true},
-		"boots through grub only; sd-boot came with v": {"v1.9.0", AMD64, SDBoot, false},
-		`did you mean "grub"?`:                         {"v1.13.9", AMD64, "grub2", false},
+		"arm64 has no BIOS; use sd-boot":               {"v1.13.9", ARM64, DualBoot},
+		"boots through grub only; sd-boot came with v": {"v1.9.0", AMD64, SDBoot},
+		`did you mean "grub"?`:                         {"v1.13.9", AMD64, "grub2"},
 	} {
-		if err := mustFor(t, tt.version, "metal", tt.arch).CheckBootloader(tt.loader, tt.secureBoot); err == nil || !strings.Contains(err.Error(), want) {
+		if err := mustFor(t, tt.version, "metal", tt.arch).CheckBootloader(tt.loader); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	if err := mustFor(t, "v1.13.9", "metal", ARM64).CheckBootloader(GRUB, false); err != nil {
+	if err := mustFor(t, "v1.13.9", "metal", ARM64).CheckBootloader(GRUB); err != nil {
 		t.Errorf("GRUB stays possible, overlays need it: %v", err)
 	}
 }
@@ -274,9 +271,8 @@ func TestGolden(t *testing.T) {
 		for _, arch := range Architectures() {
 			f := mustFor(t, version, "metal", arch)
 			fmt.Fprintf(&b, "# %s %s\n", version, arch)
-			fmt.Fprintf(&b, "compression %s, lib %s, installer on %s %v, secure boot %v\n", f.Compression, f.LibDir, f.InstallerBase,
-				f.InstallerFiles(false), f.InstallerFiles(true))
-			fmt.Fprintf(&b, "boot iso=%s disk=%s, grub %q %s, efi %s, xfs %s\n", f.Bootloader(KindISO, false), f.Bootloader(KindDisk, false),
+			fmt.Fprintf(&b, "compression %s, lib %s, installer on %s %v\n", f.Compression, f.LibDir, f.InstallerBase, f.InstallerFiles())
+			fmt.Fprintf(&b, "boot iso=%s disk=%s, grub %q %s, efi %s, xfs %s\n", f.Bootloader(KindISO), f.Bootloader(KindDisk),
 				f.GRUBBIOS, f.GRUBEFI, f.EFIBoot, f.XFSConfig)
 			for _, loader := range []Bootloader{SDBoot, DualBoot, GRUB} {
 				fmt.Fprintf(&b, "partitions %s:", loader)
@@ -302,7 +298,7 @@ func TestGolden(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				fmt.Fprintf(&b, "%s: %d MiB %s %s: %s\n", platform, f.DiskSize(f.Bootloader(KindDisk, false))/MiB, f.Platform.Disk.Format,
+				fmt.Fprintf(&b, "%s: %d MiB %s %s: %s\n", platform, f.DiskSize(f.Bootloader(KindDisk))/MiB, f.Platform.Disk.Format,
 					f.Platform.Disk.Compression, c)
 			}
 			b.WriteByte('\n')

@@ -40,12 +40,10 @@ func Bootloaders() []Bootloader { return []Bootloader{SDBoot, DualBoot, GRUB} }
 // Bootloader returns the boot loader of an ISO or a disk that asks for none; empty for other kinds of output.
 // Source: pkg/imager/profile/output.go, pkg/imager/out.go. Upstream's ISOs of 1.10 and 1.11 for arm64 carry a BIOS loader of i386-pc
 // beside systemd-boot, which no arm64 machine can use: here they are sd-boot, as from 1.12 on.
-func (f Facts) Bootloader(k Kind, secureBoot bool) Bootloader {
+func (f Facts) Bootloader(k Kind) Bootloader {
 	switch {
 	case k != KindISO && k != KindDisk:
 		return ""
-	case secureBoot:
-		return SDBoot
 	case !f.SDBootUEFI:
 		return GRUB
 	case f.Arch == ARM64:
@@ -56,11 +54,11 @@ func (f Facts) Bootloader(k Kind, secureBoot bool) Bootloader {
 
 // CarriesCmdline tells whether an output has a kernel command line; why says what it has instead, or which machines do not get it from
 // there. Source: cmd/installer/pkg/install/install.go.
-func (f Facts) CarriesCmdline(k Kind, secureBoot bool) (carries bool, why string) {
+func (f Facts) CarriesCmdline(k Kind) (carries bool, why string) {
 	switch {
 	case k == KindKernel || k == KindInitramfs:
 		return false, "no kernel command line"
-	case k != KindInstaller || secureBoot:
+	case k != KindInstaller:
 	case !f.SDBootUEFI:
 		return false, fmt.Sprintf("the installer of Talos %s composes the kernel command line on the machine: machine.install.extraKernelArgs adds to it", f.Version)
 	case f.GRUBCmdline && f.Arch == AMD64:
@@ -70,15 +68,13 @@ func (f Facts) CarriesCmdline(k Kind, secureBoot bool) (carries bool, why string
 }
 
 // CheckBootloader says why an ISO or a disk can't have a boot loader.
-func (f Facts) CheckBootloader(b Bootloader, secureBoot bool) error {
+func (f Facts) CheckBootloader(b Bootloader) error {
 	switch {
 	case !slices.Contains(Bootloaders(), b):
 		return unknown("boot loader", string(b), []string{string(SDBoot), string(DualBoot), string(GRUB)})
-	case secureBoot && b != SDBoot:
-		return fmt.Errorf("boot loader %s: SecureBoot works with %s only", b, SDBoot)
 	case b == DualBoot && f.Arch != AMD64:
-		return fmt.Errorf("boot loader %s: %s has no BIOS; use %s", b, f.Arch, f.Bootloader(KindDisk, false))
-	case b != GRUB && !secureBoot && !f.SDBootUEFI:
+		return fmt.Errorf("boot loader %s: %s has no BIOS; use %s", b, f.Arch, f.Bootloader(KindDisk))
+	case b != GRUB && !f.SDBootUEFI:
 		return fmt.Errorf("boot loader %s: Talos %s boots through %s only; %s came with %s", b, f.Version, GRUB, SDBoot, sdBootUEFI.since)
 	}
 	return nil

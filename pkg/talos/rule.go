@@ -44,10 +44,9 @@ var (
 	procMemNever     = rule{since: minor(13), quirk: "ProcMemOverrideNever"}
 
 	// main branch: https://github.com/siderolabs/talos/blob/main/pkg/machinery/imager/quirks/quirks.go
-	initOnAlloc     = rule{before: minor(14), quirk: "!DropInitOnAllocInArgs", main: true}
-	nvmeTimeoutAll  = rule{before: minor(14), quirk: "!NvmeCoreIoTimeoutAWSOnly", main: true}
-	nvmeTimeoutAWS  = rule{since: minor(14), quirk: "NvmeCoreIoTimeoutAWSOnly", main: true}
-	lockdownEnforce = rule{before: minor(14), quirk: "ForcesLockdownConfidentiality", main: true}
+	initOnAlloc    = rule{before: minor(14), quirk: "!DropInitOnAllocInArgs", main: true}
+	nvmeTimeoutAll = rule{before: minor(14), quirk: "!NvmeCoreIoTimeoutAWSOnly", main: true}
+	nvmeTimeoutAWS = rule{since: minor(14), quirk: "NvmeCoreIoTimeoutAWSOnly", main: true}
 )
 
 // mkfs.xfs configurations by the long-term kernel that reads them (quirks.XFSMkfsConfig), newest first.

@@ -39,7 +39,7 @@ var quirkRules = []rule{metaGzip, overlays, zstd, isoLabel, metalSerial, metalNo
 	sdBootUEFI, ukiProfiles, unifiedInstaller, talosctl, embeddedConfig, sigEnforce, isoBootloader, procMemNever}
 
 // mainRules are those of the 1.14 line, which the module doesn't have.
-var mainRules = []rule{initOnAlloc, nvmeTimeoutAll, nvmeTimeoutAWS, lockdownEnforce}
+var mainRules = []rule{initOnAlloc, nvmeTimeoutAll, nvmeTimeoutAWS}
 
 func TestRulesAgainstQuirks(t *testing.T) {
 	t.Parallel()
@@ -103,7 +103,7 @@ func TestRulesAgainstQuirks(t *testing.T) {
 func TestArgsAgainstUpstream(t *testing.T) {
 	t.Parallel()
 	for _, v := range released(t) {
-		c, err := mustFor(t, v.String(), "metal", AMD64).Cmdline(CmdlineInput{SecureBoot: true})
+		c, err := mustFor(t, v.String(), "metal", AMD64).Cmdline(CmdlineInput{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,9 +116,6 @@ func TestArgsAgainstUpstream(t *testing.T) {
 			if d := cmp.Diff(kernel.DefaultArgs(q), got["default"]); d != "" {
 				t.Errorf("%s: %s", v, d)
 			}
-		}
-		if d := cmp.Diff(kernel.SecureBootArgs(q), got["secureboot"]); d != "" {
-			t.Errorf("%s: %s", v, d)
 		}
 	}
 	for _, key := range []string{constants.KernelParamPlatform, constants.KernelParamHaltIfInstalled, constants.KernelParamEnvironment} {
@@ -133,7 +130,7 @@ func TestPathsAgainstUpstream(t *testing.T) {
 	t.Parallel()
 	for _, arch := range Architectures() {
 		f := mustFor(t, "v1.13.9", "metal", arch)
-		uki := f.InstallerFiles(true)[1].Path
+		uki := f.InstallerFiles()[1].Path
 		for got, format := range map[string]string{
 			f.Kernel: constants.KernelAssetPath, f.Initramfs: constants.InitramfsAssetPath, f.SDStub: constants.SDStubAssetPath,
 			f.SDBoot: constants.SDBootAssetPath, uki: constants.UKIAssetPath,

@@ -28,12 +28,12 @@ var versionRows = []struct {
 	name string
 	of   func(amd64, arm64 Facts) string
 }{
-	{"boot loader on amd64", func(f, _ Facts) string { return "`" + string(f.Bootloader(KindDisk, false)) + "`" }},
-	{"boot loader on arm64", func(_, f Facts) string { return "`" + string(f.Bootloader(KindDisk, false)) + "`" }},
+	{"boot loader on amd64", func(f, _ Facts) string { return "`" + string(f.Bootloader(KindDisk)) + "`" }},
+	{"boot loader on arm64", func(_, f Facts) string { return "`" + string(f.Bootloader(KindDisk)) + "`" }},
 	{"others that can be chosen (amd64)", func(f, _ Facts) string {
 		var others []string
 		for _, b := range Bootloaders() {
-			if b != f.Bootloader(KindDisk, false) && f.CheckBootloader(b, false) == nil {
+			if b != f.Bootloader(KindDisk) && f.CheckBootloader(b) == nil {
 				others = append(others, "`"+string(b)+"`")
 			}
 		}
@@ -44,7 +44,7 @@ var versionRows = []struct {
 	{"installer made on", func(f, _ Facts) string { return "`" + f.InstallerBase + "`" }},
 	{"installer brings", func(f, _ Facts) string {
 		var parts []string
-		for _, p := range f.InstallerFiles(false) {
+		for _, p := range f.InstallerFiles() {
 			parts = append(parts, string(p.Part))
 		}
 		return strings.Join(parts, ", ")
@@ -52,7 +52,7 @@ var versionRows = []struct {
 	{"reset entry in the UKI", func(f, _ Facts) string { return yes(f.UKIProfiles) }},
 	{"volume of an ISO", func(f, _ Facts) string { id, _ := f.ISOVolume(); return "`" + id + "`" }},
 	{"BOOT", func(f, _ Facts) string { return fmt.Sprintf("%d MiB", f.BootSize/MiB) }},
-	{"disk of metal, amd64", func(f, _ Facts) string { return fmt.Sprintf("%d MiB", f.DiskSize(f.Bootloader(KindDisk, false))/MiB) }},
+	{"disk of metal, amd64", func(f, _ Facts) string { return fmt.Sprintf("%d MiB", f.DiskSize(f.Bootloader(KindDisk))/MiB) }},
 	{"STATE, EPHEMERAL on it", func(f, _ Facts) string { return yes(f.DataPartitions) }},
 	{"overlays", func(f, _ Facts) string { return yes(f.Overlays) }},
 	{"image cache", func(f, _ Facts) string { return yes(f.ImageCache) }},
