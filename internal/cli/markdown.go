@@ -39,7 +39,7 @@ func writeMarkdown(w io.Writer, c *comment) error {
 	return err
 }
 
-// room for what says what was left out, in characters.
+// roomForCuts is for what says what was left out, in characters.
 const roomForCuts = 600
 
 func (c *comment) render(limit int) string {

@@ -14,8 +14,8 @@
 //	              second FAT, the same
 //	              clusters 2, 3, …: directories and files in tree order, each in one piece; the root directory is cluster 2
 //
-// A sector has 512 bytes, or more where [Options].SectorSize says so. All numbers are little-endian. A directory is a list of 32-byte entries; a name that is not 8.3 has
-// further entries with 13 UTF-16 units each before its own.
+// A sector has 512 bytes, or more where [Options].SectorSize says so. All numbers are little-endian. A directory is a list of 32-byte
+// entries; a name that is not 8.3 has further entries with 13 UTF-16 units each before its own.
 //
 // Specification: Microsoft, "FAT: General Overview of On-Disk Format" 1.03 (fatgen103), which
 // https://uefi.org/specs/UEFI/2.10/13_Protocols_Media_Access.html#file-system-format builds upon.

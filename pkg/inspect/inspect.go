@@ -59,8 +59,8 @@ type Artefact struct {
 }
 
 // Open opens an artefact: a file, the folder of an OCI layout or of an extension, or a registry reference. A file may be an archive
-// of several images, and one of them named by ":TAG" or "@DIGEST" behind it. The caller closes it; until then the context must live, since contents are read when they are
-// asked for.
+// of several images, and one of them named by ":TAG" or "@DIGEST" behind it. The caller closes it; until then the context must live,
+// since contents are read when they are asked for.
 func Open(ctx context.Context, ref string, o Options) (*Artefact, error) {
 	return newArtefact(printable(ref), o).open(ctx, func(a *Artefact) error { return a.openRef(ctx, ref) })
 }

@@ -13,5 +13,5 @@
 //
 // # Not supported
 //
-// Talos before 1.5 (no UKI, other paths), the platform "container" (it boots nothing), disks with 4096-byte sectors.
+// Talos before 1.5 (no UKI, other paths), the platform "container" (it boots nothing), SecureBoot (nothing is signed).
 package talos
