@@ -18,9 +18,6 @@ import (
 	"github.com/talosmith/talosmith/pkg/vmdisk"
 )
 
-// maxList is the longest list that a profile's image has.
-const maxList = 1000
-
 // image is what both kinds of files say of one. What is asked of it is kept as far as a profile can say it; kept is its schematic.
 type image struct {
 	*draft
@@ -62,9 +59,9 @@ func (m *image) kernelArgs(args []string) {
 			kept = append(kept, word)
 		}
 	}
-	if len(kept) > maxList {
-		notes = append(notes, none(fmt.Sprintf("%d of %d kernel arguments", len(kept)-maxList, len(kept)), "A list has at most %d elements.", maxList))
-		kept = kept[:maxList]
+	if len(kept) > profile.MaxList {
+		notes = append(notes, none(fmt.Sprintf("%d of %d kernel arguments", len(kept)-profile.MaxList, len(kept)), "A list has at most %d elements.", profile.MaxList))
+		kept = kept[:profile.MaxList]
 	}
 	m.image.list("kernel_args", stringsOf(kept), notes...)
 	m.kept.Customization.ExtraKernelArgs = kept
@@ -127,8 +124,8 @@ func (m *image) overlayOptions(b *block, options map[string]any) {
 	if len(options) == 0 {
 		return
 	}
-	c := converter{left: maxValues}
-	v, plain, err := c.convert(options, maxDepth)
+	c := converter{left: profile.MaxPlain}
+	v, plain, err := c.convert(options, profile.MaxPlainDepth)
 	if err != nil {
 		b.notes = append(b.notes, none("options", "%s", sentence(err)))
 		return

@@ -213,8 +213,8 @@ func (m *image) imagerExtensions(all []container) {
 		refs = append(refs, tokens)
 	}
 	for _, c := range all {
-		if len(refs) == maxList {
-			notes = append(notes, none("extension "+c.describe(), "A list has at most %d elements.", maxList))
+		if len(refs) == profile.MaxList {
+			notes = append(notes, none("extension "+c.describe(), "A list has at most %d elements.", profile.MaxList))
 			continue
 		}
 		found := officialImage.FindStringSubmatch(c.ImageRef)

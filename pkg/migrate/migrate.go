@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/talosmith/talosmith/pkg/profile"
 	"github.com/talosmith/talosmith/pkg/schematic"
 	"github.com/talosmith/talosmith/pkg/talos"
 )
@@ -23,9 +24,6 @@ type Options struct {
 
 // limits of a file. It can hold a machine configuration.
 var limits = talos.YAMLLimits{Bytes: 4 << 20, Keys: 1000}
-
-// maxProfile is what a profile may have, in bytes.
-const maxProfile = 256 << 10
 
 // File returns the profile that says what a schematic or an imager profile does, YAML or JSON.
 func File(file []byte, o Options) ([]byte, error) {
@@ -63,9 +61,9 @@ func facts(version, platform, arch string) (talos.Facts, error) {
 
 // finish checks what every profile has to obey.
 func finish(text []byte) ([]byte, error) {
-	if len(text) > maxProfile {
+	if len(text) > profile.MaxBytes {
 		return nil, fmt.Errorf("write profile: it would be %d bytes long, and a profile has at most %d: take the machine configuration out, "+
-			"and name its file in the profile: embedded_config = file(\"controlplane.yaml\")", len(text), maxProfile)
+			"and name its file in the profile: embedded_config = file(\"controlplane.yaml\")", len(text), profile.MaxBytes)
 	}
 	return text, nil
 }

@@ -102,8 +102,8 @@ func (m *image) diskSize(b *block, given int64, format vmdisk.Format) {
 		return
 	}
 	err := vmdisk.Options{Format: format, ID: [16]byte{1}, Time: time.Unix(0, 0)}.Check(size)
-	if least := f.LeastDiskSize(loader); err == nil && (size < least || size > maxDisk) {
-		err = fmt.Errorf("%d bytes are not between %d and %d", size, least, maxDisk)
+	if least := f.LeastDiskSize(loader); err == nil && (size < least || size > profile.MaxDiskSize) {
+		err = fmt.Errorf("%d bytes are not between %d and %d", size, least, profile.MaxDiskSize)
 	}
 	if err != nil {
 		b.notes = append(b.notes, none(fmt.Sprintf("diskSize %d", given), "%s", sentence(err)))
@@ -115,9 +115,6 @@ func (m *image) diskSize(b *block, given int64, format vmdisk.Format) {
 	}
 	b.set("size", cty.StringVal(sizeOf(size)), note)
 }
-
-// maxDisk is the size in bytes of the largest disk that a profile can have.
-const maxDisk = 16 << 40
 
 func sizeOf(n int64) string {
 	for _, unit := range []struct {

@@ -67,8 +67,8 @@ func (m *image) official(names []string) {
 			notes = append(notes, none("extension "+quoted(name), "Official extensions are named as \"siderolabs/gvisor\"."))
 		case slices.Contains(kept, name):
 			notes = append(notes, none("a second "+name, "An image has an extension once."))
-		case len(kept) == maxList:
-			notes = append(notes, none("extension "+quoted(name), "A list has at most %d elements.", maxList))
+		case len(kept) == profile.MaxList:
+			notes = append(notes, none("extension "+quoted(name), "A list has at most %d elements.", profile.MaxList))
 		default:
 			kept = append(kept, name)
 		}

@@ -9,12 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/zclconf/go-cty/cty"
-)
 
-// Limits of free values, as profiles have them.
-const (
-	maxDepth  = 20
-	maxValues = 10000
+	"github.com/talosmith/talosmith/pkg/profile"
 )
 
 // converter turns what YAML can hold into what a profile can.
@@ -23,7 +19,7 @@ type converter struct{ left int }
 // convert returns a value for the profile, and what the profile's decoder will make of it.
 func (c *converter) convert(v any, depth int) (cty.Value, any, error) {
 	if c.left--; depth == 0 || c.left < 0 {
-		return cty.NilVal, nil, fmt.Errorf("it is nested more than %d deep, or has more than %d values", maxDepth, maxValues)
+		return cty.NilVal, nil, fmt.Errorf("it is nested more than %d deep, or has more than %d values", profile.MaxPlainDepth, profile.MaxPlain)
 	}
 	switch v := v.(type) {
 	case nil:

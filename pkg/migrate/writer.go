@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -126,7 +127,7 @@ func (d *draft) write() ([]byte, error) {
 func (d *draft) setMeta() {
 	var values []hclwrite.ObjectAttrTokens
 	for _, v := range d.meta {
-		values = append(values, hclwrite.ObjectAttrTokens{Name: hclwrite.TokensForIdentifier(metaName(v.Key)), Value: hclwrite.TokensForValue(cty.StringVal(v.Value))})
+		values = append(values, hclwrite.ObjectAttrTokens{Name: hclwrite.TokensForIdentifier(cmp.Or(talos.MetaName(v.Key), strconv.Itoa(int(v.Key)))), Value: hclwrite.TokensForValue(cty.StringVal(v.Value))})
 	}
 	object := attribute{name: "meta", tokens: hclwrite.TokensForObject(values)}
 	if !slices.ContainsFunc(d.output, func(b block) bool { return b.labels[0] == string(talos.KindInstaller) }) {
@@ -139,16 +140,6 @@ func (d *draft) setMeta() {
 			o.attributes = append(o.attributes, attribute{name: "meta", tokens: hclwrite.TokensForIdentifier("local.meta")})
 		}
 	}
-}
-
-// metaName is a key's name, or its number.
-func metaName(key uint8) string {
-	for _, name := range talos.MetaKeyNames() {
-		if k, err := talos.MetaKey(name); err == nil && k == key {
-			return name
-		}
-	}
-	return strconv.Itoa(int(key))
 }
 
 func (b *block) write(to *hclwrite.Body) {

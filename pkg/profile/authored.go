@@ -69,8 +69,8 @@ func strs(v cty.Value) []string {
 
 // countable reports a collection with more elements than a list can have.
 func (d *decoder) countable(s *setting, v cty.Value) bool {
-	if v.LengthInt() > maxList {
-		d.add(s.expr.Range(), "Too many elements", "%q has %d elements; at most %d are allowed.", s.row.name, v.LengthInt(), maxList)
+	if v.LengthInt() > MaxList {
+		d.add(s.expr.Range(), "Too many elements", "%q has %d elements; at most %d are allowed.", s.row.name, v.LengthInt(), MaxList)
 		return false
 	}
 	return true
@@ -163,7 +163,7 @@ func (d *decoder) objects(s *setting, v cty.Value, what string, each func(at hcl
 	}
 	ok := d.countable(s, v)
 	ranges := s.ranges(v.LengthInt())
-	for i, element := range v.AsValueSlice()[:min(v.LengthInt(), maxList)] {
+	for i, element := range v.AsValueSlice()[:min(v.LengthInt(), MaxList)] {
 		fields := d.object(ranges[i], what, s.row.kind.fields, element)
 		ok = fields != nil && each(ranges[i], fields) && ok
 	}

@@ -82,7 +82,7 @@ func TestHostile(t *testing.T) {
 		{"bases", each(900, func(i int) string { return fmt.Sprintf("image \"_%d\" {\n inherits = [\"_%d\"]\n}\n", i, i+1) }) +
 			"image \"_900\" {\n}\nimage \"x\" {\n inherits = [\"_0\"]\n}\n", "Too many bases"},
 		{"circle of images", each(900, func(i int) string { return fmt.Sprintf("image \"_%d\" {\n inherits = [\"_%d\"]\n}\n", i, (i+1)%900) }), "Inheritance cycle"},
-		{"long list", "image \"x\" {\n kernel_args = [" + strings.Repeat(`"x", `, maxList+1) + "]\n}\n", "Too many elements"},
+		{"long list", "image \"x\" {\n kernel_args = [" + strings.Repeat(`"x", `, MaxList+1) + "]\n}\n", "Too many elements"},
 		{"inherited lists", each(90, func(i int) string { return fmt.Sprintf("image \"_%d\" {\n kernel_args = range(900)\n}\n", i) }) +
 			"image \"x\" {\n inherits = [" + each(90, numbered(`"_#", `)) + "]\n}\n", "Too many elements"},
 		{"outputs", "image \"x\" {\n" + strings.Repeat("output \"iso\" {}\n", 3_000) + "}\n", "Too many outputs"},
@@ -93,7 +93,7 @@ func TestHostile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "extensions.hcl")
 			source := "talos {\n  version = \"v1.13.9\"\n}\n\n" + c.source
-			source = source[:min(len(source), maxProfile)]
+			source = source[:min(len(source), MaxBytes)]
 			if err := os.WriteFile(name, []byte(source), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +126,7 @@ func TestAtTheLimit(t *testing.T) {
 		{"operators", local("1" + strings.Repeat("+1", maxDepth/2-5))},
 		{"parentheses", local(strings.Repeat("(", maxDepth-10) + "1" + strings.Repeat(")", maxDepth-10))},
 		{"chain", "locals {\n" + each(maxChain-1, func(i int) string { return fmt.Sprintf("a%03d = local.a%03d\n", i, i+1) }) + fmt.Sprintf("a%d = 1\n}\n", maxChain-1)},
-		{"list", "locals {\n x = [" + strings.Repeat(`"x", `, maxList) + "]\n}\nimage \"y\" {\n kernel_args = local.x\n output \"iso\" {}\n}\n"},
+		{"list", "locals {\n x = [" + strings.Repeat(`"x", `, MaxList) + "]\n}\nimage \"y\" {\n kernel_args = local.x\n output \"iso\" {}\n}\n"},
 		{"images", each(maxImages-1, numbered("image \"i#\" {\n output \"iso\" {}\n}\n"))},
 		{"matrix", "image \"m\" {\n name = \"m-${a}\"\n matrix = { a = range(999) }\n kernel_args = [for x in range(10): \"x=${x}\"]\n output \"iso\" {}\n}\n"},
 		{"bases", each(maxBases-2, func(i int) string { return fmt.Sprintf("image \"_%d\" {\n inherits = [\"_%d\"]\n}\n", i, i+1) }) +

@@ -233,8 +233,8 @@ func (d *decoder) resolved(i *instance) *node {
 	for _, next := range order[1:] {
 		n = next.own.inherit(n)
 		for _, name := range sortedKeys(n.values) {
-			if of := reflect.ValueOf(n.values[name].of); of.Kind() == reflect.Slice && of.Len() > maxList {
-				d.add(i.block.at, "Too many elements", "With what the image %q inherits, its %q has %d elements; at most %d are allowed.", i.name, name, of.Len(), maxList)
+			if of := reflect.ValueOf(n.values[name].of); of.Kind() == reflect.Slice && of.Len() > MaxList {
+				d.add(i.block.at, "Too many elements", "With what the image %q inherits, its %q has %d elements; at most %d are allowed.", i.name, name, of.Len(), MaxList)
 				return nil
 			}
 		}

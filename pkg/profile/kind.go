@@ -76,8 +76,8 @@ func decodeTexts(d *decoder, s *setting, v cty.Value) any {
 	return list
 }
 
-// maxList bounds a list of an image, with what it inherits.
-const maxList = 1000
+// MaxList is how many elements a list of an image has at most, with what it inherits.
+const MaxList = 1000
 
 func (k kind) isList() bool { return k.cty == cty.List(cty.String) }
 
@@ -100,12 +100,11 @@ func (d *decoder) strings(s *setting, v cty.Value) []Text {
 	return list
 }
 
-// Limits of a disk: below, no Talos fits; above, no file system that we write does.
-const (
-	minSize  = 64 << 20
-	maxSize  = 16 << 40
-	sectorSz = 512
-)
+// MaxDiskSize is the size in bytes of the largest disk: no file system that we write is larger.
+const MaxDiskSize = 16 << 40
+
+// minDiskSize in bytes: below, no Talos fits.
+const minDiskSize = 64 << 20
 
 var (
 	sizePattern = regexp.MustCompile(`^([0-9]+) *(B|KiB|MiB|GiB|TiB|)$`)
@@ -125,15 +124,15 @@ func decodeSize(d *decoder, s *setting, v cty.Value) any {
 	n, err := strconv.ParseInt(m[1], 10, 64)
 	unit := sizeUnits[m[2]]
 	switch {
-	case err != nil || n > maxSize/unit:
+	case err != nil || n > MaxDiskSize/unit:
 		d.add(at, summary, "%s is more than a disk can have, 16TiB.", quote(written))
 		return nil
-	case n*unit < minSize:
+	case n*unit < minDiskSize:
 		d.add(at, summary, "%s is %d bytes, but no disk with Talos is smaller than 64MiB.", quote(written), n*unit)
 		return nil
-	case n*unit%sectorSz != 0:
+	case n*unit%talos.SectorSizes()[0] != 0:
 		d.add(at, summary,
-			"%s is not a multiple of %d bytes, a disk's sector. Write \"%dMiB\".", quote(written), sectorSz, n*unit>>20+1) // which every format can have
+			"%s is not a multiple of %d bytes, a disk's sector. Write \"%dMiB\".", quote(written), talos.SectorSizes()[0], n*unit>>20+1) // which every format can have
 		return nil
 	}
 	return n * unit

@@ -17,11 +17,13 @@ import (
 	"github.com/talosmith/talosmith/pkg/talos"
 )
 
+// MaxBytes is what a profile has at most, all its files together.
+const MaxBytes = 256 << 10
+
 // Limits of what is read.
 const (
-	maxProfile = 256 << 10 // bytes of a profile, all its files together
-	maxFiles   = 100       // of a directory
-	maxText    = 1 << 20   // bytes of a file that file() reads
+	maxFiles = 100     // of a directory
+	maxText  = 1 << 20 // bytes of a file that file() reads
 )
 
 // Options are what a profile can depend on beside its files.
@@ -51,7 +53,7 @@ func Load(name string, o Options) (*Profile, hcl.Diagnostics) {
 			total += len(p.Files[name].Bytes)
 		}
 	}
-	if total > maxProfile {
+	if total > MaxBytes {
 		diags.addAbsent("Too large a profile", "The files of "+name+" are larger than 256 KiB together.")
 	}
 	if diags.failed() { // what comes after a syntax error is guesswork
@@ -125,7 +127,7 @@ func isProfile(name string) bool {
 
 // parse reads a file and checks its syntax.
 func (d *diagnostics) parse(files map[string]*hcl.File, name string) *hclsyntax.Body {
-	source, err := readFile(name, maxProfile)
+	source, err := readFile(name, MaxBytes)
 	if err != nil {
 		d.addAbsent("Unreadable file", "Can't read "+name+": "+cause(err)+".")
 		return nil

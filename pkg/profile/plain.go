@@ -7,10 +7,10 @@ import (
 	"github.com/zclconf/go-cty/cty/gocty"
 )
 
-// Limits of free values.
+// Limits of free values: how deep they are nested, and how many there are, all together.
 const (
-	maxPlainDepth = 20
-	maxPlain      = 10000 // values, all together
+	MaxPlainDepth = 20
+	MaxPlain      = 10000
 )
 
 // tree is an object of anything.
@@ -22,8 +22,8 @@ func decodeTree(d *decoder, s *setting, v cty.Value) any {
 		d.add(s.expr.Range(), "Wrong type", "%q takes an object, not %s. Write { configTxtAppend = \"…\" }.", s.row.name, describe(v))
 		return nil
 	}
-	left := maxPlain
-	p, err := plainValue(v, maxPlainDepth, &left)
+	left := MaxPlain
+	p, err := plainValue(v, MaxPlainDepth, &left)
 	if err != nil {
 		d.add(s.expr.Range(), "Bad value", "%q %v.", s.row.name, err)
 		return nil

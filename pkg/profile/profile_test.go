@@ -294,7 +294,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	for _, c := range []struct{ name, want string }{
 		{filepath.Join(dir, "absent.hcl"), "There is no "},
-		{write("large.hcl", strings.Repeat("#", maxProfile+1)), "larger than 256 KiB"},
+		{write("large.hcl", strings.Repeat("#", MaxBytes+1)), "larger than 256 KiB"},
 		{os.DevNull, "not a regular file"},
 		{empty, "has no *.hcl"},
 		{many, "more than 100"},
@@ -304,7 +304,7 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("%s: got %v, want one diagnostic with %q", c.name, diags, c.want)
 		}
 	}
-	if _, diags := Load(write("most.hcl", "talos {\n version = \"v1.13.9\"\n}\nimage \"x\" {\n output \"iso\" {}\n}\n"+strings.Repeat("#", maxProfile-80)+"\n"), Options{}); len(diags) > 0 {
+	if _, diags := Load(write("most.hcl", "talos {\n version = \"v1.13.9\"\n}\nimage \"x\" {\n output \"iso\" {}\n}\n"+strings.Repeat("#", MaxBytes-80)+"\n"), Options{}); len(diags) > 0 {
 		t.Errorf("a file of the largest size: %v", diags)
 	}
 }

@@ -310,13 +310,10 @@ var overrideRule = rule{
 	},
 }
 
-// maxKernelArg is what fits the kernel's command line (COMMAND_LINE_SIZE, 2048 on amd64 and arm64, with its NUL).
-const maxKernelArg = 2047
-
 var kernelArgRule = rule{
 	doc:     "printable ASCII without spaces",
 	pattern: `^[!-~]+$`,
-	max:     maxKernelArg,
+	max:     talos.CmdlineMax,
 	check: func(s string) string {
 		foreign := strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 		switch {
@@ -346,9 +343,9 @@ var kernelArgRule = rule{
 			return fmt.Sprintf(
 				"The kernel argument %s has one quotation mark without its other: the kernel would read on to the next one. Leave it out or add the other.",
 				quote(s))
-		case len(s) > maxKernelArg:
+		case len(s) > talos.CmdlineMax:
 			return fmt.Sprintf(
-				"The kernel argument %s is %d bytes long, but the whole command line has at most %d.", quote(s), len(s), maxKernelArg)
+				"The kernel argument %s is %d bytes long, but the whole command line has at most %d.", quote(s), len(s), talos.CmdlineMax)
 		}
 		return ""
 	},

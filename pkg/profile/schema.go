@@ -155,5 +155,5 @@ func schemaOfKind(k kind) object {
 	if k.keys != nil {
 		return object{"type": "object", "additionalProperties": element, "propertyNames": object{"anyOf": []any{written(*k.keys), ref("template")}}}
 	}
-	return object{"type": "array", "items": element, "maxItems": maxList}
+	return object{"type": "array", "items": element, "maxItems": MaxList}
 }

@@ -283,7 +283,7 @@ func (e *evaluator) fromEnvironment(b *block, text string, want cty.Type) cty.Va
 			"The environment variable %q does not fit the variable's type, %s: %s.", b.label, typeexpr.TypeString(want), why)
 		return cty.DynamicVal
 	}
-	if len(text) > maxProfile {
+	if len(text) > MaxBytes {
 		return bad("it is too long")
 	}
 	v := cty.StringVal(text)
