@@ -45,7 +45,7 @@ func (o InspectOptions) open(ctx context.Context, ref string, allFiles bool) (*i
 	if err != nil {
 		return nil, fmt.Errorf("TALOSMITH_MIRRORS: %w", err)
 	}
-	sources := source.New(source.Options{Bundle: bundleFile(o.Env), Cache: filepath.Join(cache, "downloads"), Mirrors: mirrors, Log: o.options().log()})
+	sources := source.New(source.Options{Bundle: bundleFile(o.Env), Cache: filepath.Join(cache, downloadsDir), Mirrors: mirrors, Log: o.options().log()})
 	return inspect.Open(ctx, ref, inspect.Options{Sources: sources, Arch: o.Arch, AllFiles: allFiles})
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/talosmith/talosmith/pkg/imager"
+	"github.com/talosmith/talosmith/pkg/preflight"
 	"github.com/talosmith/talosmith/pkg/talos"
 )
 
@@ -137,9 +138,9 @@ func limitsText(p *page, img imager.ImageDescription) {
 		if l.Percent != nil {
 			percent = fmt.Sprintf("%d %%", *l.Percent)
 			switch {
-			case *l.Percent > 100:
+			case *l.Percent > preflight.Full:
 				s = red
-			case *l.Percent >= 80:
+			case *l.Percent >= preflight.NearlyFull:
 				s = yellow
 			default:
 				s = green

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func exportRevision(ctx context.Context, folder, rev, to string) (top, commit st
 			return "", errors.New("git is not installed: it reads the revision")
 		}
 		if err != nil {
-			return "", fmt.Errorf("git %s: %s", args[0], strings.TrimSpace(first(stderr.String(), err.Error())))
+			return "", fmt.Errorf("git %s: %s", args[0], strings.TrimSpace(cmp.Or(stderr.String(), err.Error())))
 		}
 		return strings.TrimSuffix(string(out), "\n"), nil
 	}
@@ -120,14 +121,4 @@ func exportRevision(ctx context.Context, folder, rev, to string) (top, commit st
 		_, err = git(root, "checkout-index", "--all", "--prefix="+files+string(filepath.Separator))
 	}
 	return filepath.Join(files, filepath.FromSlash(prefix)), commit, err
-}
-
-// first is the first text that is not empty.
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

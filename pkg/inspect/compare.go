@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -103,7 +104,7 @@ func version(value string) string {
 	return v
 }
 
-func orUnknown(s string) string { return first(s, "unknown") }
+func orUnknown(s string) string { return cmp.Or(s, "unknown") }
 
 // items are what an artefact is as a whole.
 func (r *Report) items() []Item {
@@ -170,7 +171,7 @@ func (r *Report) menuItems() (list []Item) {
 		if e.Default {
 			value = strings.TrimSpace("default " + value)
 		}
-		list = append(list, Item{e.Loader + " " + first(e.Title, e.ID, "(no name)"), value})
+		list = append(list, Item{e.Loader + " " + cmp.Or(e.Title, e.ID, "(no name)"), value})
 	}
 	return list
 }
@@ -209,14 +210,14 @@ func (r *Report) ukiItems() (list []Item) {
 
 func (r *Report) partitionItems() (list []Item) {
 	for _, p := range r.Partitions {
-		value := fmt.Sprintf("%s at %d, %d bytes, %s", typeName(p.Type), p.Offset, p.Size, first(p.FileSystem, "no file system"))
+		value := fmt.Sprintf("%s at %d, %d bytes, %s", typeName(p.Type), p.Offset, p.Size, cmp.Or(p.FileSystem, "no file system"))
 		if p.GUID != "" {
 			value += ", " + p.GUID
 		}
 		if p.Attributes != 0 {
 			value += fmt.Sprintf(", attributes %#x", p.Attributes)
 		}
-		list = append(list, Item{first(p.Label, fmt.Sprint(p.Number)), value})
+		list = append(list, Item{cmp.Or(p.Label, fmt.Sprint(p.Number)), value})
 	}
 	return list
 }

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -21,10 +22,10 @@ func (a *Artefact) finish(ctx context.Context) error {
 	r := &a.Report
 	slices.SortStableFunc(a.boots, func(x, y boot) int { return rank(x) - rank(y) })
 	for _, b := range a.boots {
-		r.Talos = first(r.Talos, b.talos)
-		r.Kernel = first(r.Kernel, b.release)
-		r.Cmdline = first(r.Cmdline, b.cmdline)
-		r.Architecture = first(r.Architecture, b.arch)
+		r.Talos = cmp.Or(r.Talos, b.talos)
+		r.Kernel = cmp.Or(r.Kernel, b.release)
+		r.Cmdline = cmp.Or(r.Cmdline, b.cmdline)
+		r.Architecture = cmp.Or(r.Architecture, b.arch)
 	}
 	r.Platform = lastValue(r.Cmdline, "talos.platform")
 	if r.Volume != nil && r.Talos == "" {
@@ -87,15 +88,6 @@ func (a *Artefact) finishBoot(ctx context.Context, b boot) error {
 		}
 	}
 	return a.readInitramfs(ctx, b)
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 // lastValue is the value that the kernel takes where an argument is given several times.

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -93,7 +94,7 @@ func (r *Report) tables(t *table) {
 		if u.PCRs {
 			signed += ", with PCR signatures"
 		}
-		t.head(fmt.Sprintf("UKI %s, %s, %s", first(strings.Join(u.Paths, " = "), "of this file"), Bytes(u.Size), signed), "SECTION", "PROFILE", "SIZE", "SHA256")
+		t.head(fmt.Sprintf("UKI %s, %s, %s", cmp.Or(strings.Join(u.Paths, " = "), "of this file"), Bytes(u.Size), signed), "SECTION", "PROFILE", "SIZE", "SHA256")
 		for _, s := range u.Sections {
 			if slices.Contains(program, s.Name) {
 				continue
@@ -104,7 +105,7 @@ func (r *Report) tables(t *table) {
 	if len(r.Entries) > 1 {
 		t.head("boot menu", "LOADER", "ENTRY", "ADDS TO THE COMMAND LINE")
 		for _, e := range r.Entries {
-			t.row(e.Loader, first(e.Title, e.ID), e.added(r.Cmdline))
+			t.row(e.Loader, cmp.Or(e.Title, e.ID), e.added(r.Cmdline))
 		}
 	}
 	if len(r.Extensions) > 0 {

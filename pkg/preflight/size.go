@@ -71,10 +71,10 @@ type Fit struct {
 // Percent is how much of the room is needed.
 func (f Fit) Percent() int64 { return (f.Need*100 + f.Room - 1) / f.Room }
 
-// Limits, in percent.
+// From what percentage on a partition is told of, and above which nothing is built.
 const (
-	nearlyFull = 80
-	full       = 100
+	NearlyFull = 80
+	Full       = 100
 )
 
 // Fits lists the partitions that the outputs are put on, now or by an installation.
@@ -131,16 +131,16 @@ func (c *checker) sizes() {
 	const table = "`go tool mage check` shows what each extension takes"
 	for _, fit := range c.Sizes.Fits(c.Facts, c.Outputs) {
 		p := fit.Percent()
-		if p < nearlyFull {
+		if p < NearlyFull {
 			continue
 		}
 		severity := extension.Warning
-		if p > full {
+		if p > Full {
 			severity = extension.Error
 		}
 		c.image(severity, CodeSize, "an upgrade needs room for both; "+table, "%s of %s: %s take %s, %d %%", fit.Label, human(fit.Room), fit.What, human(fit.Need), p)
 	}
-	if need := c.Sizes.Memory(); need*100 >= workerMemory*nearlyFull && len(c.Extensions) > 0 {
+	if need := c.Sizes.Memory(); need*100 >= workerMemory*NearlyFull && len(c.Extensions) > 0 {
 		c.image(extension.Warning, CodeMemory, fmt.Sprintf("Talos itself is content with %s; %s", human(workerMemory), table),
 			"a machine needs %s of memory to unpack the initramfs, of which half at most is for it", human(need))
 	}
