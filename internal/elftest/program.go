@@ -5,7 +5,6 @@ package elftest
 import (
 	"debug/elf"
 	"encoding/binary"
-	"strings"
 )
 
 // Program is a program or library, or whatever else has program headers.
@@ -118,17 +117,4 @@ func (p Program) Build() []byte {
 	out := append(h, segments...)
 	out = append(out, make([]byte, headers-len(out))...)
 	return append(out, body...)
-}
-
-// Machine is the number of an architecture by Go's name.
-func Machine(arch string) elf.Machine {
-	switch strings.ToLower(arch) {
-	case "arm64":
-		return elf.EM_AARCH64
-	case "386":
-		return elf.EM_386
-	case "riscv64":
-		return elf.EM_RISCV
-	}
-	return elf.EM_X86_64
 }

@@ -23,6 +23,7 @@
 package gpt
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -177,12 +178,7 @@ func (t Table) check(size int64) error {
 		guids[p.GUID] = i + 1
 		used = append(used, i)
 	}
-	slices.SortFunc(used, func(a, b int) int {
-		if t.Partitions[a].First < t.Partitions[b].First {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(used, func(a, b int) int { return cmp.Compare(t.Partitions[a].First, t.Partitions[b].First) })
 	for k := 1; k < len(used); k++ {
 		if a, b := t.Partitions[used[k-1]], t.Partitions[used[k]]; a.Last >= b.First {
 			return fmt.Errorf("partitions %d (%s) and %d (%s): overlap at sector %d", used[k-1]+1, a.Name, used[k]+1, b.Name, b.First)

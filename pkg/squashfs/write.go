@@ -170,25 +170,27 @@ func (w *imageWriter) writeData() error {
 		}
 	}
 	d := newDataWriter(w.w, w.pos, w.o, sizes, blocks)
-	failed := func() error {
-		for n := range w.t.All() {
-			if !n.Mode.IsRegular() || n.IsHardLink() {
-				continue
-			}
-			c, err := d.add(n.Content)
-			if err != nil {
-				return fmt.Errorf("%s: %w", n.Path, err)
-			}
-			w.contents[n.Path] = c
-		}
-		d.flush()
-		return nil
-	}()
-	if err := d.close(); err != nil {
-		return err
+	err := w.addContents(d)
+	if cause := d.close(); cause != nil {
+		return cause
 	}
 	w.pos, w.fragTable, w.fragments = d.pos, d.table, d.fragments
-	return failed
+	return err
+}
+
+func (w *imageWriter) addContents(d *dataWriter) error {
+	for n := range w.t.All() {
+		if !n.Mode.IsRegular() || n.IsHardLink() {
+			continue
+		}
+		c, err := d.add(n.Content)
+		if err != nil {
+			return fmt.Errorf("%s: %w", n.Path, err)
+		}
+		w.contents[n.Path] = c
+	}
+	d.flush()
+	return nil
 }
 
 // appendBytes writes what comes next in the image.
