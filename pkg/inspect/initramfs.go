@@ -306,11 +306,7 @@ func (u *unpacked) addExtensions(ctx context.Context) ([]*layer, error) {
 
 func newExtension(m extension.Metadata) Extension {
 	x := Extension{Name: m.Name, Version: m.Version, Author: m.Author, Description: strings.TrimSpace(m.Description)}
-	if rest, ok := strings.CutPrefix(x.Description, "["); ok {
-		if tier, _, ok := strings.Cut(rest, "]"); ok && !strings.ContainsAny(tier, " \n") {
-			x.Tier = tier
-		}
-	}
+	x.Tier = talos.Tier(x.Description)
 	return x
 }
 
