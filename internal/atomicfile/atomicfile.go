@@ -11,14 +11,17 @@ import (
 const Prefix = ".tmp-"
 
 // Write replaces a file, which everybody may read, or leaves it as it was.
-func Write(name string, content []byte) error {
+func Write(name string, content []byte) error { return WriteMode(name, content, 0o644) }
+
+// WriteMode is [Write] for other permissions, whatever the umask.
+func WriteMode(name string, content []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(name), Prefix+filepath.Base(name)+".")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(content)
 	if err == nil {
-		err = f.Chmod(0o644) // whatever the umask
+		err = f.Chmod(mode)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)

@@ -3,12 +3,13 @@ package profile
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclwrite"
+
+	"github.com/talosmith/talosmith/internal/atomicfile"
 )
 
 // Format writes the files of a profile, a file or a directory, in the canonical style, and returns the names of those that weren't. If
@@ -54,8 +55,8 @@ func canonical(name string, source []byte) []byte {
 }
 
 // replaceFile replaces the content of a file, completely or not at all. It keeps the mode, and a link stays one.
-func replaceFile(name string, content []byte) (err error) {
-	name, err = filepath.EvalSymlinks(name)
+func replaceFile(name string, content []byte) error {
+	name, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return err
 	}
@@ -63,18 +64,5 @@ func replaceFile(name string, content []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".fmt-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Chmod(st.Mode().Perm()), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return atomicfile.WriteMode(name, content, st.Mode().Perm())
 }
