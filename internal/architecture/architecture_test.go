@@ -6,9 +6,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"maps"
+	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,41 +17,6 @@ import (
 )
 
 const module = "github.com/talosmith/talosmith/"
-
-// formats are the packages of one on-disk format each: they know trees, and nothing of each other.
-var formats = []string{
-	"pkg/ext4", "pkg/fat", "pkg/gpt", "pkg/grub", "pkg/initramfs", "pkg/iso9660", "pkg/meta", "pkg/squashfs", "pkg/uki", "pkg/vmdisk", "pkg/xfs",
-}
-
-// rooms are the packages and what they may import of ours. A trailing /... stands for everything below.
-var rooms = map[string][]string{
-	"pkg/tree":             {},
-	"pkg/talos":            {},
-	"pkg/kmod":             {"pkg/tree"},
-	"pkg/extension":        {"pkg/tree", "pkg/talos", "pkg/kmod"},
-	"pkg/source":           {"pkg/tree"},
-	"pkg/profile":          {"pkg/talos", "pkg/vmdisk"},
-	"pkg/schematic":        {"pkg/talos", "pkg/profile"},
-	"pkg/migrate":          {"pkg/talos", "pkg/profile", "pkg/schematic", "pkg/vmdisk"},
-	"pkg/store":            {"pkg/tree"},
-	"pkg/store/oci":        {"pkg/tree", "pkg/store", "pkg/source"},
-	"pkg/elfinfo":          {},
-	"pkg/errdoc":           {},
-	"pkg/overlay":          {"pkg/tree", "pkg/talos", "pkg/elfinfo"},
-	"pkg/overlay/confine":  {"pkg/overlay", "pkg/talos"},
-	"pkg/preflight":        {"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/elfinfo"},
-	"pkg/inspect":          slices.Concat(formats, []string{"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/source"}),
-	"pkg/imager":           slices.Concat(formats, []string{"pkg/tree", "pkg/talos", "pkg/kmod", "pkg/extension", "pkg/source", "pkg/profile", "pkg/schematic", "pkg/store", "pkg/inspect", "pkg/preflight", "pkg/overlay"}),
-	"internal/cli":         {"pkg/..."},
-	"magefiles/targets":    {"pkg/imager", "pkg/profile", "pkg/talos", "pkg/inspect", "internal/cli"},
-	"magefiles":            {"pkg/...", "internal/...", "magefiles/targets"},
-	"internal/debian":      {"pkg/tree"},
-	"internal/vm":          {},
-	"internal/tooltest":    {"internal/debian"},
-	"internal/formattest":  {"pkg/tree"},
-	"internal/sandbox/...": {"pkg/tree", "pkg/squashfs", "pkg/kmod", "pkg/initramfs", "internal/..."},
-	"internal/...":         {"pkg/...", "internal/..."},
-}
 
 // outside are the packages where time, environment, processes and the terminal may enter.
 var outside = []string{"magefiles/...", "internal/...", "pkg/source", "pkg/store/oci", "pkg/overlay/confine"}
@@ -64,16 +30,71 @@ var forbidden = map[string][]string{
 	"fmt":     {"Print", "Printf", "Println"},
 }
 
-func init() {
-	for _, f := range formats {
-		rooms[f] = []string{"pkg/tree"}
+// room is a row of the tables in docs/architecture.md, for a package and those below it that have none of their own.
+type room struct {
+	row    int
+	helper bool     // of the second table: for tests, measures and the targets for this repository
+	may    []string // what it may import of ours; with a trailing /... everything below
+}
+
+var place = regexp.MustCompile("`((?:pkg|internal|magefiles)/[^` ]*)`")
+
+// readRooms reads the tables.
+func readRooms(t *testing.T) map[string]room {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, r := range []string{"pkg/profile", "pkg/imager", "pkg/source"} {
-		rooms[r] = append(slices.Clone(rooms[r]), "pkg/errdoc")
+	_, section, _ := strings.Cut(string(page), "\n## The rooms\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	names := func(cell string) (all []string) {
+		for _, m := range place.FindAllStringSubmatch(cell, -1) {
+			all = append(all, strings.TrimSuffix(m[1], "/"))
+		}
+		return all
 	}
-	for _, r := range []string{"pkg/profile", "pkg/imager"} {
-		rooms[r] = append(slices.Clone(rooms[r]), "internal/atomicfile")
+	rooms := map[string]room{}
+	var formats []string
+	tables := 0
+	for i, line := range strings.Split(section, "\n") {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		if strings.HasPrefix(line, "|---") {
+			tables++
+		}
+		of := names(cells[1])
+		if len(of) > 1 {
+			formats = of
+		}
+		may := names(cells[3])
+		for j, p := range may {
+			if !strings.Contains(p, "/") {
+				may[j] = p + "/..."
+			}
+		}
+		if strings.Contains(cells[3], "the formats") {
+			may = append(may, "the formats")
+		}
+		for _, p := range of {
+			if _, twice := rooms[p]; twice {
+				t.Errorf("docs/architecture.md: %s is there twice", p)
+			}
+			rooms[p] = room{i, tables > 1, may}
+		}
 	}
+	if len(rooms) == 0 || len(formats) == 0 {
+		t.Fatal("docs/architecture.md: no table of rooms")
+	}
+	for p, r := range rooms {
+		if slices.Contains(r.may, "the formats") {
+			r.may = slices.Concat(r.may, formats)
+			rooms[p] = r
+		}
+	}
+	return rooms
 }
 
 func matches(patterns []string, pkg string) bool {
@@ -83,20 +104,18 @@ func matches(patterns []string, pkg string) bool {
 	})
 }
 
-// room is the most exact entry for a package.
-func room(pkg string) ([]string, bool) {
-	if allowed, ok := rooms[pkg]; ok {
-		return allowed, true
-	}
-	for _, p := range slices.Backward(slices.Sorted(maps.Keys(rooms))) { // longest pattern first
-		if strings.HasSuffix(p, "/...") && matches([]string{p}, pkg) {
-			return rooms[p], true
+// roomOf is that of a package, and the room's name: its own row, or that of what it lies in.
+func roomOf(rooms map[string]room, pkg string) (name string, r room, ok bool) {
+	for name = pkg; name != "."; name = path.Dir(name) {
+		if r, ok = rooms[name]; ok {
+			return name, r, true
 		}
 	}
-	return nil, false
+	return "", room{}, false
 }
 
 func TestImportsAndCalls(t *testing.T) {
+	rooms := readRooms(t)
 	seen := map[string]bool{}
 	root := filepath.Join("..", "..")
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -106,7 +125,7 @@ func TestImportsAndCalls(t *testing.T) {
 		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "out" || strings.HasPrefix(d.Name(), ".") && len(d.Name()) > 2) {
 			return fs.SkipDir
 		}
-		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+		if !strings.HasSuffix(name, ".go") {
 			return nil
 		}
 		rel, err := filepath.Rel(root, filepath.Dir(name))
@@ -115,11 +134,18 @@ func TestImportsAndCalls(t *testing.T) {
 		}
 		pkg := filepath.ToSlash(rel)
 		seen[pkg] = true
+		own, r, ok := roomOf(rooms, pkg)
+		if !ok {
+			t.Errorf("%s: package %s has no row in docs/architecture.md", name, pkg)
+		}
+		if strings.HasSuffix(name, "_test.go") || !ok {
+			return nil
+		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
-		checkImports(t, pkg, name, file)
+		checkImports(t, rooms, own, r, name, file)
 		if !matches(outside, pkg) {
 			checkCalls(t, name, file)
 		}
@@ -128,26 +154,30 @@ func TestImportsAndCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for p := range rooms {
-		if !strings.HasSuffix(p, "/...") && !seen[p] {
-			t.Errorf("there is no package %s: take it out of the table, and out of docs/architecture.md", p)
+	for p, r := range rooms {
+		if !seen[p] {
+			t.Errorf("docs/architecture.md: there is no package %s", p)
+		}
+		for _, other := range r.may {
+			if to, ok := rooms[other]; ok && to.row <= r.row && !(r.helper && !to.helper) {
+				t.Errorf("docs/architecture.md: %s may import %s, which is above it", p, other)
+			}
 		}
 	}
 }
 
-func checkImports(t *testing.T, pkg, name string, file *ast.File) {
-	allowed, ok := room(pkg)
-	if !ok {
-		t.Errorf("%s: package %s has no room in docs/architecture.md and in this table", name, pkg)
-		return
-	}
+func checkImports(t *testing.T, rooms map[string]room, own string, r room, name string, file *ast.File) {
 	for _, i := range file.Imports {
 		p, err := strconv.Unquote(i.Path.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ours, ok := strings.CutPrefix(p, module); ok && !matches(allowed, ours) {
-			t.Errorf("%s: %s must not import %s", name, pkg, ours)
+		ours, ok := strings.CutPrefix(p, module)
+		if !ok {
+			continue
+		}
+		if to, _, _ := roomOf(rooms, ours); to != own && !matches(r.may, ours) && !slices.Contains(r.may, to) {
+			t.Errorf("%s: %s must not import %s: see docs/architecture.md", name, own, ours)
 		}
 	}
 }
