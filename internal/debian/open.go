@@ -195,11 +195,6 @@ func unpackNode(root *os.Root, n tree.Node) error {
 		}
 		return root.Symlink(n.Link, n.Path)
 	}
-	r, err := n.Content.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
 	if err := root.Remove(n.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -207,6 +202,5 @@ func unpackNode(root *os.Root, n tree.Node) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(w, r)
-	return errors.Join(err, w.Close())
+	return errors.Join(tree.Copy(w, n.Content), w.Close())
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,17 +103,11 @@ func build(ctx context.Context, o Options, p *parts, dir string) error {
 }
 
 func writeFile(name string, content tree.Blob) error {
-	r, err := content.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
 	w, err := os.Create(name)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(w, r)
-	return errors.Join(err, w.Close())
+	return errors.Join(tree.Copy(w, content), w.Close())
 }
 
 // namespace is that of the official images.

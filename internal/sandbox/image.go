@@ -207,12 +207,7 @@ func writeTarNode(tw *tar.Writer, n tree.Node) error {
 	if err := tw.WriteHeader(h); err != nil || h.Typeflag != tar.TypeReg {
 		return err
 	}
-	r, err := n.Content.Open()
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(tw, r)
-	return errors.Join(err, r.Close())
+	return tree.Copy(tw, n.Content)
 }
 
 // indexName is the file that makes a release complete.

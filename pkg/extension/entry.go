@@ -1,11 +1,7 @@
 package extension
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -44,7 +40,7 @@ func Entries(root *tree.Tree) ([]Entry, error) {
 		if n.Mode.IsRegular() {
 			if e.SHA256 = sums[n.Link]; !n.IsHardLink() || e.SHA256 == "" {
 				var err error
-				if e.SHA256, err = sum(n.Content); err != nil {
+				if e.SHA256, err = tree.SHA256(n.Content); err != nil {
 					return nil, fmt.Errorf("read %q: %w", "/"+n.Path, err)
 				}
 				sums[n.Path] = e.SHA256
@@ -53,17 +49,4 @@ func Entries(root *tree.Tree) ([]Entry, error) {
 		all = append(all, e)
 	}
 	return all, nil
-}
-
-func sum(b tree.Blob) (string, error) {
-	r, err := b.Open()
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	n, err := io.Copy(h, r)
-	if err == nil && n != b.Size() {
-		err = fmt.Errorf("it has %d bytes where %d were announced", n, b.Size())
-	}
-	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, r.Close())
 }

@@ -239,22 +239,13 @@ func writeTar(ctx context.Context, w io.Writer, t *tree.Tree, epoch time.Time) e
 		}
 		err := tw.WriteHeader(h)
 		if err == nil && n.Content != nil {
-			err = copyContent(tw, n.Content)
+			err = tree.Copy(tw, n.Content)
 		}
 		if err != nil {
 			return fmt.Errorf("write %s: %w", n.Path, err)
 		}
 	}
 	return tw.Close()
-}
-
-func copyContent(w io.Writer, b tree.Blob) error {
-	r, err := b.Open()
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, r)
-	return errors.Join(err, r.Close())
 }
 
 var notInTags = regexp.MustCompile(`[^A-Za-z0-9_.-]`)

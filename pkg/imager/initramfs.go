@@ -80,7 +80,7 @@ func (t *target) initramfsRecipe(ctx context.Context) (recipe, error) {
 	}
 	for _, l := range t.layers {
 		if l.content != nil {
-			sum, err := hashOf(l.content)
+			sum, err := tree.SHA256(l.content)
 			if err != nil {
 				return nil, err
 			}

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -107,12 +106,12 @@ type ociLayer struct {
 
 // newLayer makes a layer of an archive: a gzip stream that does not compress.
 func newLayer(archive tree.Blob, by string) (ociLayer, error) {
-	diffID, err := hashOf(archive)
+	diffID, err := tree.SHA256(archive)
 	if err != nil {
 		return ociLayer{}, err
 	}
 	z := stored{archive}
-	digest, err := hashOf(z)
+	digest, err := tree.SHA256(z)
 	return ociLayer{blob{v1.Descriptor{MediaType: types.OCILayer, Size: z.Size(), Digest: sha256Hash(digest)}, z}, sha256Hash(diffID), by}, err
 }
 
@@ -296,17 +295,3 @@ func tarBlob(files []tree.Node, modTime time.Time) (tree.Blob, error) {
 const tarBlock = 512
 
 var tarEnd [2 * tarBlock]byte
-
-// hashOf reads a blob for its SHA-256, as hexadecimal digits.
-func hashOf(b tree.Blob) (string, error) {
-	r, err := b.Open()
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	_, err = io.CopyBuffer(h, r, make([]byte, 64<<10))
-	if err := errors.Join(err, r.Close()); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}

@@ -131,5 +131,5 @@ func (t *target) splashRecipe() (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: splash: %w", t.Name(), err)
 	}
-	return hashOf(b)
+	return tree.SHA256(b)
 }

@@ -187,12 +187,8 @@ func compress(w io.WriterAt, archives tree.Blob, newEncoder func(io.Writer) (io.
 	if err != nil {
 		return 0, fmt.Errorf("compress initramfs segment: %w", err)
 	}
-	r, err := archives.Open()
-	if err != nil {
-		return 0, err
-	}
-	_, err = io.Copy(enc, r)
-	return count.n, errors.Join(err, r.Close(), enc.Close())
+	err = errors.Join(tree.Copy(enc, archives), enc.Close())
+	return count.n, err
 }
 
 type countingWriter struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -80,16 +79,11 @@ func (s *scratch) write(name string, n tree.Node) error {
 	case fs.ModeSymlink:
 		return s.root.Symlink(n.Link, name)
 	case 0:
-		r, err := n.Content.Open()
+		f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, n.Mode.Perm()|0o400)
 		if err != nil {
 			return err
 		}
-		f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, n.Mode.Perm()|0o400)
-		if err == nil {
-			_, err = io.Copy(f, r)
-			err = errors.Join(err, f.Close())
-		}
-		return errors.Join(err, r.Close())
+		return errors.Join(tree.Copy(f, n.Content), f.Close())
 	}
 	return fmt.Errorf("%s: neither a file nor a directory nor a link", n.Path)
 }

@@ -78,24 +78,11 @@ func Digest(t *tree.Tree) (string, error) {
 		if n.Content == nil || n.IsHardLink() {
 			continue
 		}
-		if err := copyBlob(h, n.Content); err != nil {
+		if err := tree.Copy(h, n.Content); err != nil {
 			return "", fmt.Errorf("digest tree: %q: %w", n.Path, err)
 		}
 	}
 	return sum(h), nil
-}
-
-// copyBlob writes a blob's content, which must have the size that it says.
-func copyBlob(w io.Writer, b tree.Blob) error {
-	r, err := b.Open()
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(w, r)
-	if err == nil && n != b.Size() {
-		err = fmt.Errorf("it has %d bytes where %d were announced", n, b.Size())
-	}
-	return errors.Join(err, r.Close())
 }
 
 // WritePack writes a tree as one file and returns its size.
@@ -115,7 +102,7 @@ func WritePack(w io.WriterAt, t *tree.Tree) (size int64, err error) {
 		if n.Content == nil || n.IsHardLink() {
 			continue
 		}
-		if err := copyBlob(contents, n.Content); err != nil {
+		if err := tree.Copy(contents, n.Content); err != nil {
 			return 0, fmt.Errorf("write tree pack: %q: %w", n.Path, err)
 		}
 		size += n.Size()

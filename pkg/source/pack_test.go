@@ -183,7 +183,7 @@ func TestWritePackRefuses(t *testing.T) {
 		{tree.Node{Path: "a", Mode: fs.ModeIrregular | 0o644}, "mode"},
 		{tree.Node{Path: strings.Repeat("a", maxPackText+1), Mode: fs.ModeDir}, "more than 65536 bytes"},
 		{tree.Node{Path: "a", Mode: fs.ModeSymlink, Link: strings.Repeat("a", maxPackText+1)}, "more than 65536 bytes"},
-		{tree.Node{Path: "a", Mode: 0o644, Content: short{}}, "3 bytes where 4 were announced"},
+		{tree.Node{Path: "a", Mode: 0o644, Content: short{}}, "content ended after 3 of 4 bytes"},
 	} {
 		tr := must(tree.New([]tree.Node{c.n}))
 		_, err := WritePack(&memSpool{}, tr)

@@ -2,6 +2,8 @@ package tree
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -264,15 +266,39 @@ func CopyAt(w io.WriterAt, off int64, b Blob) (int64, error) {
 			return b.Size(), errors.Join(c.CopyRange(f, 0, b.Size(), off), r.Close())
 		}
 	}
-	buf := make([]byte, min(b.Size(), 256<<10)+1) // one more, to see what comes too late
-	n, err := io.CopyBuffer(onlyWriter{io.NewOffsetWriter(w, off)}, onlyReader{io.LimitReader(r, b.Size()+1)}, buf)
-	if err == nil && n != b.Size() {
-		err = fmt.Errorf("copy: content has %d bytes or more where %d were announced", n, b.Size())
-		if n < b.Size() {
-			err = fmt.Errorf("copy: content ended after %d of %d bytes: %w", n, b.Size(), io.ErrUnexpectedEOF)
+	n, err := copyExactly(io.NewOffsetWriter(w, off), r, b.Size())
+	return n, errors.Join(err, r.Close())
+}
+
+// Copy writes a blob. It returns an error where the blob gives fewer or more bytes than its size.
+func Copy(w io.Writer, b Blob) error {
+	r, err := b.Open()
+	if err != nil {
+		return err
+	}
+	_, err = copyExactly(w, r, b.Size())
+	return errors.Join(err, r.Close())
+}
+
+// SHA256 returns a blob's digest, as hexadecimal digits.
+func SHA256(b Blob) (string, error) {
+	h := sha256.New()
+	if err := Copy(h, b); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func copyExactly(w io.Writer, r io.Reader, size int64) (int64, error) {
+	buf := make([]byte, min(size, 256<<10)+1) // one more, to see what comes too late
+	n, err := io.CopyBuffer(onlyWriter{w}, onlyReader{io.LimitReader(r, size+1)}, buf)
+	if err == nil && n != size {
+		err = fmt.Errorf("content has %d bytes or more where %d were announced", n, size)
+		if n < size {
+			err = fmt.Errorf("content ended after %d of %d bytes: %w", n, size, io.ErrUnexpectedEOF)
 		}
 	}
-	return n, errors.Join(err, r.Close())
+	return n, err
 }
 
 // onlyReader and onlyWriter hide ReadFrom and WriteTo, so that io.CopyBuffer uses the buffer.

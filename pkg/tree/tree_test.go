@@ -171,6 +171,12 @@ func TestCopyAtRefusesLyingBlobs(t *testing.T) {
 		if _, err := tree.CopyAt(new(ascending), 0, liar{said, is}); err == nil {
 			t.Errorf("a blob of %d bytes that said %d was copied", len(is), said)
 		}
+		if err := tree.Copy(io.Discard, liar{said, is}); err == nil {
+			t.Errorf("a blob of %d bytes that said %d was copied", len(is), said)
+		}
+		if _, err := tree.SHA256(liar{said, is}); err == nil {
+			t.Errorf("a blob of %d bytes that said %d was hashed", len(is), said)
+		}
 		if _, err := tree.ReadAll(tree.Concat(liar{said, is})); said > int64(len(is)) && err == nil {
 			t.Errorf("a blob of %d bytes that said %d was read", len(is), said)
 		}
