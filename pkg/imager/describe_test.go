@@ -3,12 +3,16 @@ package imager_test
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/talosmith/talosmith/internal/elftest"
 	"github.com/talosmith/talosmith/pkg/imager"
@@ -143,6 +147,29 @@ func TestDescribeSectors(t *testing.T) {
 	var differences strings.Builder
 	if err := imager.DiffPlans(usual, long).WriteText(&differences); err != nil || strings.Count(differences.String(), "sectors of ") != 1 || !strings.Contains(differences.String(), ", sectors of 4096 bytes, EFI ") {
 		t.Errorf("%v:\n%s", err, &differences)
+	}
+}
+
+// TestForetoldInstaller: the stock boot assets of an installer image, its second layer, are not in ours.
+func TestForetoldInstaller(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "v1.13.9")
+	assets := make([]byte, 4<<20)
+	rand.NewChaCha8([32]byte{7}).Read(assets)
+	w.push("siderolabs/installer-base:v1.13.9", func(arch string) v1.Image {
+		stock, err := w.image(arch, map[string]string{"usr/install/" + arch + "/vmlinuz": string(assets)}).Layers()
+		w.check(err)
+		img, err := mutate.AppendLayers(w.image(arch, map[string]string{"bin/installer": "installer"}), stock...)
+		w.check(err)
+		return img
+	}, architectures...)
+	const text = "talos {\n version = \"v1.13.9\"\n}\nimage \"metal\" {\n architectures = [\"amd64\"]\n output \"installer\" {}\n}\n"
+	r := w.run()
+	m := r.build(text, imager.Request{})
+	d, _ := r.outlook(text, nil)
+	foretold, is := *d.Images[0].Outputs[0].Size, m.Artefacts[0].Size
+	if slack := int64(1 << 20); foretold-is > slack || is-foretold > slack {
+		t.Errorf("%s has %d bytes, foretold were %d", m.Artefacts[0].File, is, foretold)
 	}
 }
 

@@ -127,7 +127,7 @@ func (t *describer) installerSize(s *preflight.Sizes) *int64 {
 	case t.Installer == nil || t.Target.Overlay != nil:
 		return nil
 	case t.Facts.SDBootUEFI:
-		return new(layersSize(t.Installer) + s.UKI() + s.SDBoot)
+		return new(layersSize(withoutAssets(t.Installer)) + s.UKI() + s.SDBoot)
 	}
-	return new(layersSize(t.Installer) + s.Kernel + s.FullInitramfs())
+	return new(layersSize(withoutAssets(t.Installer)) + s.Kernel + s.FullInitramfs())
 }
