@@ -63,10 +63,7 @@ func loadManifest(t *tree.Tree) (Manifest, error) {
 
 // readSmall reads a file of limited size.
 func readSmall(n tree.Node, limit int64) ([]byte, error) {
-	if n.Size() > limit {
-		return nil, fmt.Errorf("read %s: %d bytes, the limit is %d", n.Path, n.Size(), limit)
-	}
-	b, err := tree.ReadAll(n.Content)
+	b, err := tree.ReadSmall(n.Content, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", n.Path, err)
 	}

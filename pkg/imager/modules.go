@@ -201,37 +201,15 @@ func modulesDepStep(base *store.Step, extensions []*store.Step, f talos.Facts, e
 			if scans[0].Release == "" {
 				return fmt.Errorf("the base has no kernel modules in /%s", f.Modules())
 			}
-			files, err := depmodFiles(ctx, in[0])
-			if err != nil {
-				return err
-			}
 			o := o
 			o.Workers = store.Cores(ctx)
-			return writeModulesDep(out, scans, files, f, o)
+			return withPack(ctx, in[0], func(base *tree.Tree) error { return writeModulesDep(out, scans, base, f, o) })
 		},
 	}
 }
 
-// depmodFiles are what depmod reads of the base. Those of extensions are left out: they would be written anew.
-func depmodFiles(ctx context.Context, pack tree.Blob) (files []tree.Node, err error) {
-	err = withPack(ctx, pack, func(t *tree.Tree) error {
-		for n := range t.Children(tree.Root) {
-			if n.Path == scanPath {
-				continue
-			}
-			content, err := tree.ReadAll(n.Content)
-			if err != nil {
-				return err
-			}
-			n.Content = tree.Bytes(content)
-			files = append(files, n)
-		}
-		return nil
-	})
-	return files, err
-}
-
-func writeModulesDep(out store.Output, scans []moduleScan, nodes []tree.Node, f talos.Facts, o squashfs.Options) error {
+// writeModulesDep reads what depmod does of the base beside the modules. Such files of extensions don't count: they would be written anew.
+func writeModulesDep(out store.Output, scans []moduleScan, base *tree.Tree, f talos.Facts, o squashfs.Options) error {
 	release := scans[0].Release
 	var modules [][]kmod.Module
 	for _, s := range scans {
@@ -242,6 +220,12 @@ func writeModulesDep(out store.Output, scans []moduleScan, nodes []tree.Node, f 
 			return fmt.Errorf("an extension has modules for the kernel %s, the base is %s: they would not be loaded", s.Release, release)
 		}
 		modules = append(modules, s.Modules)
+	}
+	var nodes []tree.Node
+	for n := range base.Children(tree.Root) {
+		if n.Path != scanPath {
+			nodes = append(nodes, n)
+		}
 	}
 	all := kmod.Merge(modules...)
 	for _, m := range all { // the index wants to know them there; it has what they say from the scans

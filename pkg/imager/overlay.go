@@ -69,7 +69,7 @@ func planOverlay(src *source.Sources, r overlay.Runner, t Target) *overlaySteps 
 				var p overlay.Profile
 				name := overlay.ProfilePath(o.Name)
 				if n, ok := files.Lookup(name); ok && n.Mode.IsRegular() {
-					text, err := tree.ReadAll(n.Content)
+					text, err := tree.ReadSmall(n.Content, overlay.MaxProfile)
 					if err == nil {
 						p, err = overlay.ParseProfile(text)
 					}

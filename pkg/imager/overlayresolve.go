@@ -62,7 +62,7 @@ func readOverlays(ctx context.Context, src *source.Sources, a *source.Artifact) 
 		if err != nil {
 			return err
 		}
-		list, err := files.ReadFile(talos.CatalogueOverlays)
+		list, err := files.ReadSmall(talos.CatalogueOverlays, talos.MaxCatalogueFile)
 		if err == nil {
 			c, err = talos.ParseOverlays(list)
 		}

@@ -338,11 +338,11 @@ func readCatalogue(ctx context.Context, src *source.Sources, a *source.Artifact)
 		if err != nil {
 			return err
 		}
-		digests, err := files.ReadFile(talos.CatalogueDigests)
+		digests, err := files.ReadSmall(talos.CatalogueDigests, talos.MaxCatalogueFile)
 		if err != nil {
 			return fmt.Errorf("catalogue %s: %w", a.Ref, err)
 		}
-		descriptions, err := files.ReadFile(talos.CatalogueDescriptions)
+		descriptions, err := files.ReadSmall(talos.CatalogueDescriptions, talos.MaxCatalogueFile)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -116,10 +116,7 @@ func (a *Artefact) readerAt(ctx context.Context, b tree.Blob) (content, error) {
 
 // readText reads a small file.
 func readText(b tree.Blob) (string, error) {
-	if b.Size() > maxText {
-		return "", fmt.Errorf("%d bytes, more than %d, are no text", b.Size(), maxText)
-	}
-	text, err := tree.ReadAll(b)
+	text, err := tree.ReadSmall(b, maxText)
 	return string(text), err
 }
 

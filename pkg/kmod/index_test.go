@@ -143,7 +143,7 @@ func TestIndexRefuses(t *testing.T) {
 		"search":        {one, modules, []string{"extras", "/lib"}, `index modules: search "/lib": only "built-in" and directories below`},
 		"external":      {one, modules, []string{"external"}, `index modules: search "external": only`},
 		"order":         {with("modules.order", "a.ko\nb"), modules, nil, "read modules.order: its last line has no end"},
-		"big order":     {big, nil, nil, "read modules.order: it has 268435456 bytes, and the limit is 268435455"},
+		"big order":     {big, nil, nil, "read modules.order: 268435456 bytes, the limit is 268435455"},
 		"builtin":       {with("modules.builtin", "kernel/a.ko\n\n"), modules, nil, `read modules.builtin line 2: "" is not the path of a module`},
 		"builtin bytes": {with("modules.builtin", "kernel/ü.ko\n"), modules, nil, "make modules.builtin.bin: index"},
 		"modinfo":       {with("modules.builtin.modinfo", "a.alias=b"), modules, nil, "its last string has no end"},

@@ -13,10 +13,7 @@ import (
 
 // readText reads a file directly in a release directory. The error wraps [io/fs.ErrNotExist] where it is missing.
 func readText(dir *tree.Tree, name string) ([]byte, error) {
-	if n, ok := dir.Lookup(name); ok && n.Size() > maxText {
-		return nil, fmt.Errorf("read %s: it has %d bytes, and the limit is %d", name, n.Size(), maxText)
-	}
-	return dir.ReadFile(name)
+	return dir.ReadSmall(name, maxText)
 }
 
 // dependencies are the lines of modules.dep: the module's path, a colon, the paths of all that it needs, users first.

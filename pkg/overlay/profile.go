@@ -17,8 +17,8 @@ type Profile struct {
 	Ignored []string `json:"ignored"`
 }
 
-// maxProfile is more than any has, in bytes.
-const maxProfile = 1 << 20
+// MaxProfile is more than any profile has, in bytes.
+const MaxProfile = 1 << 20
 
 // ParseProfile reads an imager's profile.
 func ParseProfile(file []byte) (Profile, error) {
@@ -30,7 +30,7 @@ func ParseProfile(file []byte) (Profile, error) {
 		} `yaml:"output"`
 		Customization map[string]any `yaml:"customization"`
 	}
-	if err := talos.DecodeYAML(file, talos.YAMLLimits{Bytes: maxProfile, Keys: maxKeys}, &in); err != nil {
+	if err := talos.DecodeYAML(file, talos.YAMLLimits{Bytes: MaxProfile, Keys: maxKeys}, &in); err != nil {
 		return Profile{}, err
 	}
 	p := Profile{Ignored: slices.Sorted(maps.Keys(in.Customization))}

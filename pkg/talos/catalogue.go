@@ -16,9 +16,9 @@ const (
 	CatalogueDescriptions = "descriptions.yaml"
 )
 
-// Limits of a catalogue. The official one of 1.13 has about 80 entries in 11 kB and 25 kB.
+// Limits of a catalogue: bytes of a file, entries. The official one of 1.13 has about 80 entries in 11 kB and 25 kB.
 const (
-	maxCatalogueFile    = 4 << 20
+	MaxCatalogueFile    = 4 << 20
 	maxCatalogueEntries = 10000
 )
 
@@ -55,8 +55,8 @@ var (
 // ParseCatalogue reads a catalogue: image-digests with a line "host/repository:tag@digest" for each extension (a line without "@"
 // means nothing), and descriptions.yaml, which may be missing (nil).
 func ParseCatalogue(digests, descriptions []byte) (*Catalogue, error) {
-	if len(digests) > maxCatalogueFile {
-		return nil, fmt.Errorf("catalogue %s: %d bytes, the limit is %d", CatalogueDigests, len(digests), maxCatalogueFile)
+	if len(digests) > MaxCatalogueFile {
+		return nil, fmt.Errorf("catalogue %s: %d bytes, the limit is %d", CatalogueDigests, len(digests), MaxCatalogueFile)
 	}
 	about, err := parseDescriptions(descriptions)
 	if err != nil {
@@ -131,7 +131,7 @@ type description struct {
 
 func parseDescriptions(file []byte) (map[string]description, error) {
 	var about map[string]description
-	if err := DecodeYAML(file, YAMLLimits{maxCatalogueFile, maxCatalogueEntries}, &about); err != nil {
+	if err := DecodeYAML(file, YAMLLimits{MaxCatalogueFile, maxCatalogueEntries}, &about); err != nil {
 		return nil, fmt.Errorf("catalogue %s: %w", CatalogueDescriptions, err)
 	}
 	return about, nil

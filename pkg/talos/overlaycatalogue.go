@@ -33,7 +33,7 @@ func ParseOverlays(file []byte) (*OverlayCatalogue, error) {
 	var list struct {
 		Overlays []struct{ Name, Image, Digest string }
 	}
-	if err := DecodeYAML(file, YAMLLimits{maxCatalogueFile, maxCatalogueEntries}, &list); err != nil {
+	if err := DecodeYAML(file, YAMLLimits{MaxCatalogueFile, maxCatalogueEntries}, &list); err != nil {
 		return nil, fmt.Errorf("catalogue %s: %w", CatalogueOverlays, err)
 	}
 	if n := len(list.Overlays); n == 0 || n > maxOverlays {

@@ -69,7 +69,7 @@ func TestOverlaysRefusals(t *testing.T) {
 		"long":       {one(strings.Repeat("a", 101), image, digestA), "is no name of an overlay"},
 		"twice":      {one("a", image, digestA) + "- {name: a, image: '" + image + "', digest: '" + digestB + "'}\n", "overlay 2: a is overlay 1 already"},
 		"too many":   {many(maxOverlays + 1), "1001 overlays"},
-		"too long":   {strings.Repeat("#", maxCatalogueFile+1), "the limit is"},
+		"too long":   {strings.Repeat("#", MaxCatalogueFile+1), "the limit is"},
 		"many wrong": {strings.ReplaceAll(many(20), "h/s", "h/S"), "overlay 10: "},
 	} {
 		if _, err := ParseOverlays([]byte(tt.file)); err == nil || !strings.Contains(err.Error(), tt.want) {

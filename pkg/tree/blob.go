@@ -219,6 +219,14 @@ func ReadAll(b Blob) ([]byte, error) {
 	return buf, errors.Join(err, r.Close())
 }
 
+// ReadSmall reads a whole blob of limit bytes at most: of what somebody else made, the size can be any.
+func ReadSmall(b Blob, limit int64) ([]byte, error) {
+	if b.Size() > limit {
+		return nil, fmt.Errorf("%d bytes, the limit is %d", b.Size(), limit)
+	}
+	return ReadAll(b)
+}
+
 // ReadFull reads all of p; the end of r before that is [io.ErrUnexpectedEOF].
 func ReadFull(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)

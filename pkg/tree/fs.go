@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"path"
@@ -87,14 +88,32 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 
 // ReadFile implements [fs.ReadFileFS].
 func (t *Tree) ReadFile(name string) ([]byte, error) {
-	n, err := t.node("read", name)
+	n, err := t.regular(name)
 	if err != nil {
 		return nil, err
 	}
-	if !n.Mode.IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrInvalid}
-	}
 	return ReadAll(n.Content)
+}
+
+func (t *Tree) regular(name string) (Node, error) {
+	n, err := t.node("read", name)
+	if err == nil && !n.Mode.IsRegular() {
+		err = &fs.PathError{Op: "read", Path: name, Err: fs.ErrInvalid}
+	}
+	return n, err
+}
+
+// ReadSmall is [Tree.ReadFile] for a file of limit bytes at most.
+func (t *Tree) ReadSmall(name string, limit int64) ([]byte, error) {
+	n, err := t.regular(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := ReadSmall(n.Content, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return b, nil
 }
 
 type info struct{ n Node }

@@ -66,11 +66,11 @@ func (f *File) Text(name string) (string, bool, error) {
 }
 
 func readText(b tree.Blob) (string, error) {
-	if b.Size() > maxText {
-		return "", fmt.Errorf("read uki: a text of %d bytes, more than %d", b.Size(), maxText)
+	text, err := tree.ReadSmall(b, maxText)
+	if err != nil {
+		return "", fmt.Errorf("read uki: a text: %w", err)
 	}
-	text, err := tree.ReadAll(b)
-	return strings.TrimRight(string(text), "\x00"), err
+	return strings.TrimRight(string(text), "\x00"), nil
 }
 
 // Profiles returns the boot profiles, the main one first. Each .profile section starts one and owns the sections behind it.
