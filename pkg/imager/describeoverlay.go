@@ -77,7 +77,7 @@ func (d *ImageDescription) overlayItems() (list []inspect.Item) {
 
 // overlay compares what two images have for single-board computers.
 func (d *planDiff) overlay(name string, from, to ImageDescription) {
-	s := inspect.Compare("", from.overlayItems(), to.overlayItems(), false)
+	s := inspect.Compare("", from.overlayItems(), to.overlayItems())
 	d.section("overlay", name, s)
 	for _, c := range s.Changes {
 		switch {

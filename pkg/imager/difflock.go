@@ -13,10 +13,10 @@ import (
 func DiffLocks(from, to *profile.Lock) *inspect.Differences {
 	d := inspect.NewDifferences()
 	talos := func(l *profile.Lock) []inspect.Item { return []inspect.Item{{Name: "version", Value: l.Talos}} }
-	d.Add(inspect.Compare("Talos", talos(from), talos(to), false))
-	s := inspect.Compare("pins", pinItems(from), pinItems(to), false)
+	d.Add(inspect.Compare("Talos", talos(from), talos(to)))
+	s := inspect.Compare("pins", pinItems(from), pinItems(to))
 	d.Add(s)
-	d.Add(inspect.Compare("architectures", archItems(from, to), archItems(to, from), false))
+	d.Add(inspect.Compare("architectures", archItems(from, to), archItems(to, from)))
 	said := map[string][]string{}
 	for _, c := range s.Changes {
 		name := c.Name

@@ -15,7 +15,7 @@ import (
 // asked for a kernel argument.
 func DiffPlans(from, to *Description) *inspect.Differences {
 	d := &planDiff{}
-	d.section("Talos", "", inspect.Compare("", talosItem(from), talosItem(to), false))
+	d.section("Talos", "", inspect.Compare("", talosItem(from), talosItem(to)))
 	if from.Talos != to.Talos && from.Talos != "" && to.Talos != "" {
 		d.say(changesTalos, "this changes Talos", ": ", from.Talos+" → "+to.Talos)
 	}
@@ -147,7 +147,7 @@ func (d *planDiff) images(from, to *Description, a, b map[string]ImageDescriptio
 		}
 		return list
 	}
-	s := inspect.Compare("", items(from, b), items(to, a), false)
+	s := inspect.Compare("", items(from, b), items(to, a))
 	d.section("images", "", s)
 	for _, c := range s.Changes {
 		switch c.Change {
@@ -184,7 +184,7 @@ func (d *ImageDescription) outline() string {
 // image compares one that is in both plans.
 func (d *planDiff) image(from, to ImageDescription) {
 	name := to.target()
-	s := inspect.Compare("", from.extensionItems(), to.extensionItems(), true)
+	s := inspect.CompareOrdered("", from.extensionItems(), to.extensionItems())
 	d.section("extensions", name, s)
 	for _, c := range s.Changes {
 		switch c.Change {
@@ -199,7 +199,7 @@ func (d *planDiff) image(from, to ImageDescription) {
 		}
 	}
 	d.overlay(name, from, to)
-	s = inspect.Compare("", inspect.Arguments(from.Cmdline), inspect.Arguments(to.Cmdline), true)
+	s = inspect.CompareOrdered("", inspect.Arguments(from.Cmdline), inspect.Arguments(to.Cmdline))
 	d.section("kernel arguments", name, s)
 	if len(s.Changes) > 0 {
 		var keys []string
@@ -208,14 +208,14 @@ func (d *planDiff) image(from, to ImageDescription) {
 		}
 		d.say(changesArguments, "this changes kernel arguments ("+few(keys)+")", " of ", name)
 	}
-	s = inspect.Compare("", from.metaItems(), to.metaItems(), false)
+	s = inspect.Compare("", from.metaItems(), to.metaItems())
 	d.section("META", name, s)
 	if len(s.Changes) > 0 {
 		d.say(changesArguments, "this changes META values", " of ", name)
 	}
 	d.outputs(name, from, to)
-	d.section("sizes of extensions", name, inspect.Compare("", from.sizeItems(to), to.sizeItems(from), false))
-	s = inspect.Compare("", from.baseItems(to), to.baseItems(from), false)
+	d.section("sizes of extensions", name, inspect.Compare("", from.sizeItems(to), to.sizeItems(from)))
+	s = inspect.Compare("", from.baseItems(to), to.baseItems(from))
 	d.section("images of Talos itself", name, s)
 	for _, c := range s.Changes {
 		if from.base(c.Name).Reference == to.base(c.Name).Reference {
@@ -225,7 +225,7 @@ func (d *planDiff) image(from, to ImageDescription) {
 }
 
 func (d *planDiff) outputs(name string, from, to ImageDescription) {
-	s := inspect.Compare("", from.outputItems(), to.outputItems(), false)
+	s := inspect.Compare("", from.outputItems(), to.outputItems())
 	d.section("outputs", name, s)
 	for _, c := range s.Changes {
 		switch c.Change {

@@ -21,15 +21,15 @@ func Diff(ctx context.Context, from, to *Artefact) (*Differences, error) {
 	}
 	d := NewDifferences()
 	x, y := &from.Report, &to.Report
-	d.Add(Compare("artefact", x.items(), y.items(), false))
-	d.Add(Compare("extensions", x.extensionItems(), y.extensionItems(), true))
-	d.Add(Compare("kernel arguments", Arguments(x.Cmdline), Arguments(y.Cmdline), true))
-	d.Add(Compare("boot menu", x.menuItems(), y.menuItems(), true))
-	d.Add(Compare("boot loaders", x.loaderItems(), y.loaderItems(), false))
-	d.Add(Compare("UKI", x.ukiItems(), y.ukiItems(), true))
-	d.Add(Compare("partitions", x.partitionItems(), y.partitionItems(), true))
-	d.Add(Compare("META", x.metaItems(), y.metaItems(), false))
-	d.Add(Compare("SecureBoot keys", x.keyItems(), y.keyItems(), false))
+	d.Add(Compare("artefact", x.items(), y.items()))
+	d.Add(CompareOrdered("extensions", x.extensionItems(), y.extensionItems()))
+	d.Add(CompareOrdered("kernel arguments", Arguments(x.Cmdline), Arguments(y.Cmdline)))
+	d.Add(CompareOrdered("boot menu", x.menuItems(), y.menuItems()))
+	d.Add(Compare("boot loaders", x.loaderItems(), y.loaderItems()))
+	d.Add(CompareOrdered("UKI", x.ukiItems(), y.ukiItems()))
+	d.Add(CompareOrdered("partitions", x.partitionItems(), y.partitionItems()))
+	d.Add(Compare("META", x.metaItems(), y.metaItems()))
+	d.Add(Compare("SecureBoot keys", x.keyItems(), y.keyItems()))
 	if err := d.addFiles(ctx, from, to); err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
@@ -256,7 +256,7 @@ func (d *Differences) addFiles(ctx context.Context, from, to *Artefact) error {
 			found = append(found, Item{name, b[name].summary()})
 		}
 	}
-	d.Add(Compare("layers", lost, found, false))
+	d.Add(Compare("layers", lost, found))
 	return nil
 }
 
@@ -302,7 +302,7 @@ func compareLayers(ctx context.Context, from, to *Artefact, x, y *layer) (DiffSe
 		return DiffSection{}, err
 	}
 	b, err := to.fileItems(ctx, y)
-	return Compare(filesOf+x.name, a, b, false), err
+	return Compare(filesOf+x.name, a, b), err
 }
 
 func (a *Artefact) fileItems(ctx context.Context, l *layer) ([]Item, error) {

@@ -52,9 +52,8 @@ type Change struct {
 // Item is a named thing. Its value is what is compared, and shown.
 type Item struct{ Name, Value string }
 
-// Compare compares the named things of a section. Several of one name are one, with all their values in order. Where the order counts, what
-// is in both but in another order is a change, too.
-func Compare(section string, from, to []Item, orderCounts bool) DiffSection {
+// Compare compares the named things of a section. Several of one name are one, with all their values in order.
+func Compare(section string, from, to []Item) DiffSection {
 	s := DiffSection{Name: section}
 	a, b := group(from), group(to)
 	for _, name := range a.names {
@@ -70,11 +69,15 @@ func Compare(section string, from, to []Item, orderCounts bool) DiffSection {
 			s.Changes = append(s.Changes, Change{Added, name, "", strings.Join(b.values[name], " ")})
 		}
 	}
-	if orderCounts {
-		x, y := a.common(b), b.common(a)
-		if !slices.Equal(x, y) {
-			s.Changes = append(s.Changes, Change{Moved, "order", strings.Join(x, " "), strings.Join(y, " ")})
-		}
+	return s
+}
+
+// CompareOrdered is [Compare] where the order counts, too: what is in both but in another one is a change.
+func CompareOrdered(section string, from, to []Item) DiffSection {
+	s := Compare(section, from, to)
+	a, b := group(from), group(to)
+	if x, y := a.common(b), b.common(a); !slices.Equal(x, y) {
+		s.Changes = append(s.Changes, Change{Moved, "order", strings.Join(x, " "), strings.Join(y, " ")})
 	}
 	return s
 }

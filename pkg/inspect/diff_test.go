@@ -137,7 +137,7 @@ func TestCompare(t *testing.T) {
 		{"a=1", "a=1 a=2", []inspect.Change{{Change: "changed", Name: "a", From: "1", To: "1 2"}}},
 		{"", "a=1", []inspect.Change{{Change: "added", Name: "a", To: "1"}}},
 	} {
-		if got := inspect.Compare("s", items(c.from), items(c.to), true); !slices.Equal(got.Changes, c.want) {
+		if got := inspect.CompareOrdered("s", items(c.from), items(c.to)); !slices.Equal(got.Changes, c.want) {
 			t.Errorf("%q to %q: %+v", c.from, c.to, got.Changes)
 		}
 	}
