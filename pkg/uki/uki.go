@@ -30,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -178,31 +179,10 @@ func parseStub(raw []byte) (*stub, error) {
 func sectionName(h sectionHeader) string { return string(bytes.TrimRight(h.Name[:], "\x00")) }
 
 func (s *stub) assemble(raw []byte, sections []Section, timestamp uint32) (*Image, error) {
-	headers := s.sections
-	contents := make([]tree.Blob, 0, len(headers)+len(sections))
-	for _, h := range headers {
-		contents = append(contents, tree.Bytes(raw[h.RawOffset:h.RawOffset+h.RawSize]))
+	headers, contents, end, err := s.placeInMemory(raw, sections)
+	if err != nil {
+		return nil, err
 	}
-	last := headers[len(headers)-1]
-	va := alignUp(uint64(last.VirtualAddress)+uint64(last.VirtualSize), uint64(s.optional.SectionAlignment))
-	for _, sec := range sections {
-		if len(sec.Name) == 0 || len(sec.Name) > 8 {
-			return nil, fmt.Errorf("assemble uki: section name %q has %d bytes, want 1 to 8", sec.Name, len(sec.Name))
-		}
-		size := uint64(sec.Content.Size())
-		if va+alignUp(size, rawAlign) > math.MaxUint32 {
-			return nil, fmt.Errorf("assemble uki: section %s of %d bytes: the image would have %d bytes, over PE's limit of 4 GiB", sec.Name, size, va+size)
-		}
-		h := sectionHeader{VirtualSize: uint32(size), VirtualAddress: uint32(va), Characteristics: initializedData | readable}
-		copy(h.Name[:], sec.Name)
-		headers = append(headers[:len(headers):len(headers)], h)
-		contents = append(contents, sec.Content)
-		va = alignUp(va+size, uint64(s.optional.SectionAlignment))
-	}
-	if len(headers) > maxSections {
-		return nil, fmt.Errorf("assemble uki: %d sections, more than %d", len(headers), maxSections)
-	}
-
 	headSize := alignUp(uint64(dosSize+4+coffSize+optionalSize+headerSize*len(headers)), rawAlign)
 	if headSize > uint64(headers[0].VirtualAddress) {
 		return nil, fmt.Errorf("assemble uki: %d section headers do not fit before the first section, at %#x in memory", len(headers), headers[0].VirtualAddress)
@@ -210,7 +190,7 @@ func (s *stub) assemble(raw []byte, sections []Section, timestamp uint32) (*Imag
 	optional := s.optional
 	optional.MajorLinkerVersion, optional.MinorLinkerVersion, optional.CheckSum = 0, 0, 0
 	optional.SizeOfHeaders = uint32(headSize)
-	optional.SizeOfImage = uint32(va)
+	optional.SizeOfImage = uint32(end)
 	optional.SizeOfCode, optional.SizeOfInitializedData = 0, 0
 	at := headSize
 	image := new(Image)
@@ -248,6 +228,33 @@ func (s *stub) assemble(raw []byte, sections []Section, timestamp uint32) (*Imag
 	parts[0] = tree.Bytes(head.Bytes())
 	image.Blob = tree.Concat(parts...)
 	return image, nil
+}
+
+// placeInMemory adds sections to the stub's and says where all lie in memory, and where that ends; not yet where in the file.
+func (s *stub) placeInMemory(raw []byte, sections []Section) (headers []sectionHeader, contents []tree.Blob, end uint64, err error) {
+	headers = slices.Clone(s.sections)
+	for _, h := range headers {
+		contents = append(contents, tree.Bytes(raw[h.RawOffset:h.RawOffset+h.RawSize]))
+	}
+	last := headers[len(headers)-1]
+	end = alignUp(uint64(last.VirtualAddress)+uint64(last.VirtualSize), uint64(s.optional.SectionAlignment))
+	for _, sec := range sections {
+		if len(sec.Name) == 0 || len(sec.Name) > 8 {
+			return nil, nil, 0, fmt.Errorf("assemble uki: section name %q has %d bytes, want 1 to 8", sec.Name, len(sec.Name))
+		}
+		size := uint64(sec.Content.Size())
+		if end+alignUp(size, rawAlign) > math.MaxUint32 {
+			return nil, nil, 0, fmt.Errorf("assemble uki: section %s of %d bytes: the image would have %d bytes, over PE's limit of 4 GiB", sec.Name, size, end+size)
+		}
+		h := sectionHeader{VirtualSize: uint32(size), VirtualAddress: uint32(end), Characteristics: initializedData | readable}
+		copy(h.Name[:], sec.Name)
+		headers, contents = append(headers, h), append(contents, sec.Content)
+		end = alignUp(end+size, uint64(s.optional.SectionAlignment))
+	}
+	if len(headers) > maxSections {
+		return nil, nil, 0, fmt.Errorf("assemble uki: %d sections, more than %d", len(headers), maxSections)
+	}
+	return headers, contents, end, nil
 }
 
 func alignUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
