@@ -63,28 +63,7 @@ func unusable(info extensionInfo, err error) extensionInfo {
 }
 
 func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.Step, epoch *time.Time, effort effort) extensionSteps {
-	var s extensionSteps
-	s.Pack = packStep(src, e, base, epoch)
-	// part is a step that makes something of the extension's parts.
-	part := func(name string, params any, run func(context.Context, store.Output, *extension.Extension, extension.Parts) error) *store.Step {
-		return &store.Step{
-			Name: name, Label: e.Name, Inputs: []*store.Step{s.Pack},
-			Params: []any{extension.Version, source.Version, f.LibDir, newestTime(epoch).Unix(), params},
-			Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
-				return withPack(ctx, in[0], func(t *tree.Tree) error {
-					ext, err := extension.Load(t)
-					if err != nil {
-						return err
-					}
-					parts, err := ext.Parts(f, newestTime(epoch))
-					if err != nil {
-						return err
-					}
-					return run(ctx, out, ext, parts)
-				})
-			},
-		}
-	}
+	s := extensionSteps{Pack: packStep(src, e, base, epoch)}
 	s.Info = &store.Step{
 		Name: "check", Label: e.Name, Inputs: []*store.Step{s.Pack},
 		Params: []any{infoVersion, extension.Version, source.Version, f.LibDir, newestTime(epoch).Unix(), f.Version.String(), f.Arch},
@@ -93,28 +72,69 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		},
 	}
 	s.Contents = extensionContentsStep(s.Pack)
-	opts := effort.squashfs(f)
-	s.Squashfs = part("squashfs", squashfsParams(opts), func(ctx context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
-		opts := opts
-		opts.Workers = store.Cores(ctx)
-		opts.ModTime = newest(parts.Squashfs)
+	p := partSteps{s.Pack, f, newestTime(epoch)}
+	s.Squashfs = p.squashfs(effort)
+	s.Intel = p.microcode("intel", func(p extension.Parts) []tree.Blob { return p.IntelUcode })
+	s.AMD = p.microcode("amd", func(p extension.Parts) []tree.Blob { return p.AMDUcode })
+	s.Firmware = p.firmware(effort)
+	s.Modules = extensionModulesStep(s, f)
+	return s
+}
+
+// partSteps makes the steps that make something of an extension's parts.
+type partSteps struct {
+	pack   *store.Step
+	facts  talos.Facts
+	newest time.Time
+}
+
+func (p partSteps) step(name string, params any, run func(context.Context, store.Output, extension.Parts) error) *store.Step {
+	return &store.Step{
+		Name: name, Label: p.pack.Label, Inputs: []*store.Step{p.pack},
+		Params: []any{extension.Version, source.Version, p.facts.LibDir, p.newest.Unix(), params},
+		Run: func(ctx context.Context, out store.Output, in []tree.Blob) error {
+			return withPack(ctx, in[0], func(t *tree.Tree) error {
+				ext, err := extension.Load(t)
+				if err != nil {
+					return err
+				}
+				parts, err := ext.Parts(p.facts, p.newest)
+				if err != nil {
+					return err
+				}
+				return run(ctx, out, parts)
+			})
+		},
+	}
+}
+
+func (p partSteps) squashfs(effort effort) *store.Step {
+	o := effort.squashfs(p.facts)
+	st := p.step("squashfs", squashfsParams(o), func(ctx context.Context, out store.Output, parts extension.Parts) error {
+		o := o
+		o.Workers = store.Cores(ctx)
+		o.ModTime = newest(parts.Squashfs)
 		files, err := watched(parts.Squashfs, func(done, total int64) { store.Progress(ctx, done, total) })
 		if err != nil {
 			return err
 		}
-		_, err = squashfs.Write(out, files, opts)
+		_, err = squashfs.Write(out, files, o)
 		return err
 	})
-	s.Squashfs.Cores, s.Squashfs.Memory = squashfsWorkers, effort.squashfsMemory
-	concat := func(blobs func(extension.Parts) []tree.Blob) func(context.Context, store.Output, *extension.Extension, extension.Parts) error {
-		return func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
-			_, err := tree.CopyAt(out, 0, tree.Concat(blobs(parts)...))
-			return err
-		}
-	}
-	s.Intel = part("microcode", "intel", concat(func(p extension.Parts) []tree.Blob { return p.IntelUcode }))
-	s.AMD = part("microcode", "amd", concat(func(p extension.Parts) []tree.Blob { return p.AMDUcode }))
-	s.Firmware = part("firmware", []any{initramfs.Version, f.Compression, effort.level, effort.window}, func(_ context.Context, out store.Output, _ *extension.Extension, parts extension.Parts) error {
+	st.Cores, st.Memory = squashfsWorkers, effort.squashfsMemory
+	return st
+}
+
+func (p partSteps) microcode(vendor string, of func(extension.Parts) []tree.Blob) *store.Step {
+	return p.step("microcode", vendor, func(_ context.Context, out store.Output, parts extension.Parts) error {
+		_, err := tree.CopyAt(out, 0, tree.Concat(of(parts)...))
+		return err
+	})
+}
+
+func (p partSteps) firmware(effort effort) *store.Step {
+	params := []any{initramfs.Version, p.facts.Compression, effort.level, effort.window}
+	st := p.step("firmware", params, func(_ context.Context, out store.Output, parts extension.Parts) error {
 		if parts.Firmware == nil {
 			return nil
 		}
@@ -122,16 +142,15 @@ func planExtension(src *source.Sources, e Extension, f talos.Facts, base *store.
 		if err != nil {
 			return err
 		}
-		if f.Compression == talos.XZ {
+		if p.facts.Compression == talos.XZ {
 			_, err = initramfs.CompressXZ(out, archive)
 		} else {
 			_, err = initramfs.CompressZstd(out, archive, effort.level, effort.window)
 		}
 		return err
 	})
-	s.Firmware.Memory = effort.firmwareMemory
-	s.Modules = extensionModulesStep(s, f)
-	return s
+	st.Memory = effort.firmwareMemory
+	return st
 }
 
 // newestTime is what no file of an extension is newer than. Only SOURCE_DATE_EPOCH sets one: a layer must not change with the
