@@ -247,35 +247,3 @@ func withParents(nodes []tree.Node, epoch time.Time) []tree.Node {
 		}
 	}
 }
-
-// MergeFirmware puts the firmware of several extensions together: of files at one path the last one stays. Nil trees have none.
-func MergeFirmware(trees ...*tree.Tree) (*tree.Tree, error) {
-	last := map[string]tree.Node{}
-	var order []string
-	for _, t := range trees {
-		if t == nil {
-			continue
-		}
-		for n := range t.All() {
-			old, twice := last[n.Path]
-			if twice && (old.Mode.IsDir() || n.Mode.IsDir()) {
-				if old.Mode.Type() != n.Mode.Type() {
-					return nil, fmt.Errorf("merge firmware: %q is a directory in one extension and a file in another", "/"+n.Path)
-				}
-				continue // of directories the first
-			}
-			if !twice {
-				order = append(order, n.Path)
-			}
-			last[n.Path] = n
-		}
-	}
-	if len(order) == 0 {
-		return nil, nil
-	}
-	nodes := make([]tree.Node, len(order))
-	for i, p := range order {
-		nodes[i] = last[p]
-	}
-	return tree.New(nodes)
-}

@@ -198,35 +198,6 @@ func TestPartsRefusals(t *testing.T) {
 	}
 }
 
-func TestMergeFirmware(t *testing.T) {
-	t.Parallel()
-	first := newTree(t, file("usr/lib/firmware/a", "1"), file("usr/lib/firmware/b", "1"), dir("usr/lib/firmware", 0o700))
-	second := newTree(t, file("usr/lib/firmware/b", "2"), file("usr/lib/firmware/c/d", "2"), dir("usr/lib/firmware", 0o755))
-	got, err := MergeFirmware(first, nil, second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{
-		"drwxr-xr-x 0:0 0 .",
-		"drwxr-xr-x 0:0 0 usr",
-		"drwxr-xr-x 0:0 0 usr/lib",
-		"drwx------ 0:0 1700000000 usr/lib/firmware",
-		"-rw-r--r-- 1000:1000 1700000000 usr/lib/firmware/a 1",
-		"-rw-r--r-- 1000:1000 1700000000 usr/lib/firmware/b 2",
-		"drwxr-xr-x 0:0 0 usr/lib/firmware/c",
-		"-rw-r--r-- 1000:1000 1700000000 usr/lib/firmware/c/d 2",
-	}
-	if d := cmp.Diff(want, show(t, got)); d != "" {
-		t.Error(d)
-	}
-	if _, err := MergeFirmware(first, newTree(t, file("usr/lib/firmware/b/c", ""))); err == nil || !strings.Contains(err.Error(), "is a directory in one extension and a file in another") {
-		t.Errorf("%v", err)
-	}
-	if got, err := MergeFirmware(nil, nil); got != nil || err != nil {
-		t.Errorf("nothing merged: %v, %v", got, err)
-	}
-}
-
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("x", 200_000)

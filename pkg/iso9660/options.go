@@ -53,16 +53,6 @@ type Content interface {
 	Write(w io.WriterAt) error
 }
 
-// FromBlob makes a partition's content of a blob.
-func FromBlob(b tree.Blob) Content { return blobContent{b} }
-
-type blobContent struct{ tree.Blob }
-
-func (b blobContent) Write(w io.WriterAt) error {
-	_, err := tree.CopyAt(w, 0, b.Blob)
-	return err
-}
-
 // Shared is a place inside an appended partition.
 type Shared struct {
 	Partition int   // index into Options.Appended

@@ -28,9 +28,6 @@ type Extent struct {
 	Content tree.Blob
 }
 
-// End is the byte behind an extent.
-func (e Extent) End() int64 { return e.At + e.Content.Size() }
-
 // Where [Effects.Tree] has them.
 const (
 	rawTree = "raw" // a file for each extent, named by its offset: 16 hexadecimal digits
