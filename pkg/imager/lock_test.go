@@ -199,6 +199,7 @@ func TestBadLocks(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                 "EOF",
 		"{\"version\": 2}":                 "its form is version 2",
+		"{\"version\": 1}\n>>>>>>> theirs": "something follows its end",
 		"{\"version\": 1, \"extra\": 1}":   "unknown field",
 		"{\"version\": 1, \"pins\": [{}]}": "incomplete",
 		"{\"version\": 1, \"pins\": [{\"name\":\"a\",\"reference\":\"b\",\"digest\":\"c\"},{\"name\":\"a\",\"reference\":\"b\",\"digest\":\"c\"}]}": "twice",

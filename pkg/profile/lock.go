@@ -88,7 +88,11 @@ func parseLock(name string, b []byte) (*Lock, error) {
 	l := new(Lock)
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if err := d.Decode(l); err != nil {
+	err := d.Decode(l)
+	if err == nil && len(bytes.TrimSpace(b[d.InputOffset():])) > 0 { // of a merge gone wrong
+		err = errors.New("something follows its end")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w; %s", name, err, relock)
 	}
 	if l.Version != lockVersion {
