@@ -146,7 +146,7 @@ func TestProgramsAreInDebianPackages(t *testing.T) {
 
 func TestScriptsAreShell(t *testing.T) {
 	t.Parallel()
-	for _, stages := range [][]stage{initramfsStages, {ukiStage}, isoStages, referenceDisk, installerStages} {
+	for _, stages := range [][]stage{initramfsStages, {ukiStage}, isoStages, referenceDisk.stages, installerStages} {
 		for _, s := range stages {
 			if out, err := exec.Command("/bin/sh", "-nc", s.script).CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s", s.name, err, out)

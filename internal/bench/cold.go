@@ -50,7 +50,7 @@ func (b *bench) rawProfile(name string) (string, error) {
 }
 
 // fromNothing compares a build with an empty store with what the programs need for the same.
-func (b *bench) fromNothing(ctx context.Context, in *inputs, what build, disk []stage) (table, error) {
+func (b *bench) fromNothing(ctx context.Context, in *inputs, what build, disk referenceOutput) (table, error) {
 	ours, err := b.makeCold(ctx, what)
 	if err != nil {
 		return table{}, err
@@ -66,7 +66,7 @@ func (b *bench) fromNothing(ctx context.Context, in *inputs, what build, disk []
 	if err != nil {
 		return table{}, err
 	}
-	t := table{title: fmt.Sprintf("initramfs, ISO, disk, installer with %d extensions of %s; sources are local, the store is empty", len(in.Names), size(in.size()))}
+	t := table{title: fmt.Sprintf("initramfs, ISO, disk (%s), installer with %d extensions of %s; sources are local, the store is empty", disk.name, len(in.Names), size(in.size()))}
 	t.add("each program once: wall time", seconds, ours.wall, r.once.wall, ratioAtMost(1.0/3))
 	t.add("each program once: CPU time", seconds, ours.cpu, r.once.cpu, none)
 	t.add("each output in turn: wall time", seconds, ours.wall, r.all.wall, ratioAtMost(0.1))
