@@ -1,7 +1,7 @@
 package imager
 
 import (
-	"io"
+	"fmt"
 	"os"
 
 	"github.com/talosmith/talosmith/pkg/tree"
@@ -18,7 +18,7 @@ const (
 )
 
 // CopyRange implements [tree.RangeCopier]: the artefact shares blocks with the file where they lie alike in both and the file system
-// can do that (XFS, Btrfs and others), and gets a copy elsewhere.
+// can do that (XFS, Btrfs and others), and gets a copy elsewhere. The hash is that of the file's bytes, not of what became of them.
 func (o *outFile) CopyRange(src *os.File, off, size, at int64) error {
 	alike, buf := (at-off)%shareUnit == 0, make([]byte, min(size, copyAtOnce))
 	for size > 0 {
@@ -26,40 +26,23 @@ func (o *outFile) CopyRange(src *os.File, off, size, at int64) error {
 		if err := o.reach(at); err != nil {
 			return err
 		}
-		var err error
-		if alike && shareRange(o.f, at, src, off, n) == nil {
-			err = eachPiece(o.f, at, n, buf, func(p []byte, _ int64) error { // as it is here, should src change meanwhile
+		shared := alike && shareRange(o.f, at, src, off, n) == nil
+		for done := int64(0); done < n; {
+			p := buf[:min(n-done, int64(len(buf)))]
+			if err := tree.ReadFull(src, p, off+done); err != nil {
+				return fmt.Errorf("read %s: %w", src.Name(), cause(err))
+			}
+			if shared {
 				o.pass(p)
-				return o.ctx.Err()
-			})
-		} else {
-			err = eachPiece(src, off, n, buf, func(p []byte, skip int64) error {
-				_, err := o.WriteAt(p, at+skip)
+			} else if _, err := o.WriteAt(p, at+done); err != nil {
 				return err
-			})
-		}
-		if err != nil {
-			return err
+			}
+			if err := o.ctx.Err(); err != nil {
+				return err
+			}
+			done += int64(len(p))
 		}
 		off, at, size = off+n, at+n, size-n
-	}
-	return nil
-}
-
-// eachPiece reads a range of a file through a buffer.
-func eachPiece(f *os.File, off, size int64, buf []byte, fn func(p []byte, skip int64) error) error {
-	for skip := int64(0); skip < size; {
-		p := buf[:min(size-skip, int64(len(buf)))]
-		if _, err := f.ReadAt(p, off+skip); err != nil {
-			if err == io.EOF {
-				err = &os.PathError{Op: "read", Path: f.Name(), Err: io.ErrUnexpectedEOF}
-			}
-			return err
-		}
-		if err := fn(p, skip); err != nil {
-			return err
-		}
-		skip += int64(len(p))
 	}
 	return nil
 }
