@@ -95,16 +95,11 @@ func (s *Sources) intact(b tree.Blob, digest string) (bool, error) {
 }
 
 func hasDigest(b tree.Blob, digest string) (bool, error) {
-	r, err := b.Open()
+	sum, err := tree.SHA256(b)
 	if err != nil {
-		return false, err
-	}
-	h := sha256.New()
-	_, err = io.Copy(h, r)
-	if err := errors.Join(err, r.Close()); err != nil {
 		return false, fmt.Errorf("read cache: %w", err)
 	}
-	return sum(h) == digest, nil
+	return "sha256:"+sum == digest, nil
 }
 
 // blame looks for the reason of an error in layers of the cache. One that is not what its digest says is dropped.

@@ -2,8 +2,6 @@
 package sandboxtest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -110,16 +108,15 @@ func TempFile(t testing.TB, content []byte) string {
 // Sum is the SHA-256 of files one after another, as a report has it.
 func Sum(t testing.TB, nodes ...tree.Node) string {
 	t.Helper()
-	h := sha256.New()
+	var contents []tree.Blob
 	for _, n := range nodes {
-		if n.Content == nil {
-			continue
+		if n.Content != nil {
+			contents = append(contents, n.Content)
 		}
-		b, err := tree.ReadAll(n.Content)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(b)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum, err := tree.SHA256(tree.Concat(contents...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
 }
