@@ -1,6 +1,9 @@
 package atomicfile_test
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,5 +40,19 @@ func TestWrite(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 2 {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+func TestCause(t *testing.T) {
+	t.Parallel()
+	other := errors.New("other")
+	for want, err := range map[error]error{
+		fs.ErrNotExist:   fmt.Errorf("read: %w", &os.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}),
+		fs.ErrPermission: &os.LinkError{Op: "rename", Old: "x", New: "y", Err: fs.ErrPermission},
+		other:            other,
+	} {
+		if got := atomicfile.Cause(err); got != want {
+			t.Errorf("%v: %v", err, got)
+		}
 	}
 }

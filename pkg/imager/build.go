@@ -2,7 +2,6 @@ package imager
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -253,10 +252,11 @@ func (o Options) produce(ctx context.Context, a Artefact, r recipe, before *Mani
 
 // sameBytes tells whether an artefact that is there has the bytes that were written now, and notes where it has others.
 func (o Options) sameBytes(have Artefact, w *outFile, size int64) (bool, error) {
-	there, err := tree.File(w.name)
-	if err == nil {
-		err = errors.Join(w.hashZeros(size), w.f.Truncate(size))
+	sum, err := w.end(size)
+	if err != nil {
+		return false, err
 	}
+	there, err := tree.File(w.name)
 	if err != nil {
 		return false, err
 	}
@@ -264,7 +264,7 @@ func (o Options) sameBytes(have Artefact, w *outFile, size int64) (bool, error) 
 	if err == nil && !same {
 		o.note("verify: %s was not what its steps make, first at byte %d; it is replaced", w.name, at)
 	}
-	return same && have.SHA256 == hex.EncodeToString(w.hash.Sum(nil)), err
+	return same && have.SHA256 == sum, err
 }
 
 // describe says of an artefact what is known before it is written.

@@ -58,7 +58,7 @@ func createOut(ctx context.Context, name string) (*outFile, error) {
 	for {
 		f, err := os.CreateTemp(filepath.Dir(name), atomicfile.Prefix+filepath.Base(name)+".")
 		if err != nil {
-			return nil, fmt.Errorf("write %s: %w: choose another folder", name, cause(err))
+			return nil, fmt.Errorf("write %s: %w: choose another folder", name, atomicfile.Cause(err))
 		}
 		o := &outFile{ctx: ctx, f: f, name: name, lock: flock.New(f.Name()), hash: sha256.New()}
 		own, err := o.own()
@@ -87,20 +87,9 @@ func (o *outFile) own() (ok bool, err error) {
 // makeFolder makes a folder that somebody asked for.
 func makeFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make folder %s: %w: choose another one", dir, cause(err))
+		return fmt.Errorf("make folder %s: %w: choose another one", dir, atomicfile.Cause(err))
 	}
 	return nil
-}
-
-// cause is an error about a file without the file.
-func cause(err error) error {
-	switch e := err.(type) {
-	case *fs.PathError:
-		return e.Err
-	case *os.LinkError:
-		return e.Err
-	}
-	return err
 }
 
 // zeroPage is what holes are hashed from. Hashing cannot be interrupted, and holds up the garbage collector: it goes by pieces.
@@ -145,15 +134,20 @@ func (o *outFile) hashZeros(to int64) error {
 	return nil
 }
 
+// end ends the content at size bytes. It returns the SHA-256 as hexadecimal digits.
+func (o *outFile) end(size int64) (sum string, err error) {
+	if size < o.at {
+		return "", fmt.Errorf("write %s: %d bytes were written, %d announced", o.name, o.at, size)
+	}
+	if err := o.hashZeros(size); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(o.hash.Sum(nil)), o.f.Truncate(size)
+}
+
 // commit ends the file at size bytes and gives it its name. It returns the SHA-256 as hexadecimal digits, and the file's time.
 func (o *outFile) commit(size int64) (sum string, modified time.Time, err error) {
-	if size < o.at {
-		return "", modified, errors.Join(fmt.Errorf("write %s: %d bytes were written, %d announced", o.name, o.at, size), o.discard())
-	}
-	if err = o.hashZeros(size); err == nil {
-		err = o.f.Truncate(size)
-	}
-	if err == nil {
+	if sum, err = o.end(size); err == nil {
 		err = o.f.Chmod(0o644)
 	}
 	if err == nil {
@@ -164,7 +158,7 @@ func (o *outFile) commit(size int64) (sum string, modified time.Time, err error)
 	}
 	if err = errors.Join(err, o.f.Close()); err == nil {
 		if err = os.Rename(o.f.Name(), o.name); err != nil {
-			err = fmt.Errorf("write %s: %w", o.name, cause(err))
+			err = fmt.Errorf("write %s: %w", o.name, atomicfile.Cause(err))
 			if st, err2 := os.Lstat(o.name); err2 == nil && st.IsDir() {
 				err = fmt.Errorf("write %s: a folder is in its place: remove it", o.name)
 			}
@@ -173,7 +167,7 @@ func (o *outFile) commit(size int64) (sum string, modified time.Time, err error)
 	if err != nil {
 		return "", modified, errors.Join(err, o.lock.Close(), os.Remove(o.f.Name()))
 	}
-	return hex.EncodeToString(o.hash.Sum(nil)), modified, o.lock.Close()
+	return sum, modified, o.lock.Close()
 }
 
 // discard gives up.
@@ -203,7 +197,7 @@ func lockOut(ctx context.Context, o Options) (unlock func() error, err error) {
 		dir, err = filepath.EvalSymlinks(dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find folder %s: %w", o.Out, cause(err))
+		return nil, fmt.Errorf("find folder %s: %w", o.Out, atomicfile.Cause(err))
 	}
 	return o.Store.Lock(ctx, "out "+dir)
 }

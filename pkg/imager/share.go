@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/talosmith/talosmith/internal/atomicfile"
 	"github.com/talosmith/talosmith/pkg/tree"
 )
 
@@ -30,7 +31,7 @@ func (o *outFile) CopyRange(src *os.File, off, size, at int64) error {
 		for done := int64(0); done < n; {
 			p := buf[:min(n-done, int64(len(buf)))]
 			if err := tree.ReadFull(src, p, off+done); err != nil {
-				return fmt.Errorf("read %s: %w", src.Name(), cause(err))
+				return fmt.Errorf("read %s: %w", src.Name(), atomicfile.Cause(err))
 			}
 			if shared {
 				o.pass(p)

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/talosmith/talosmith/internal/atomicfile"
 	"github.com/talosmith/talosmith/pkg/talos"
 )
 
@@ -176,13 +177,7 @@ func readFile(name string, most int64) ([]byte, error) {
 }
 
 // cause is an error without the operation and the path, which the sentence around it says.
-func cause(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		err = p.Err
-	}
-	return err.Error()
-}
+func cause(err error) string { return atomicfile.Cause(err).Error() }
 
 // decode fills a profile.
 func decode(p *Profile, bodies []*hclsyntax.Body, o Options, diags *diagnostics) {
